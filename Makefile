@@ -1,0 +1,67 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+UV := .tools/bin/uv
+BIN := .venv/bin
+RUN := $(BIN)/python -m local
+
+export UV_VERSION := 0.13.8
+
+.PHONY: help
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# --- set-up: each stamp is remade when what it was made from changes -----------------------------
+
+.tools/.ready: scripts/bootstrap-uv.sh
+	@PYTHON=$(PYTHON) bash scripts/bootstrap-uv.sh && touch $@
+
+.venv/.ready: .tools/.ready requirements/dev.txt requirements/java.txt pyproject.toml scripts/sync.sh
+	@bash scripts/sync.sh && touch $@
+
+node_modules/.ready: package.json package-lock.json
+	@npm ci --silent --no-fund --no-audit && touch $@
+
+.PHONY: setup
+setup: .venv/.ready node_modules/.ready  ## Install everything into this folder (the others call it)
+
+.PHONY: lock
+lock: .tools/.ready  ## Resolve requirements/*.txt and package-lock.json anew from pyproject.toml
+	@bash scripts/lock.sh
+
+# --- running -------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup  ## Meter a web server's log end to end and check every number (INPUT=FILE for your own)
+	@$(RUN) demo $(if $(INPUT),--input $(INPUT))
+
+.PHONY: dev
+dev: setup  ## Keep the local stack running (ARGS="--data DIR --free-ports"; Ctrl-C stops it)
+	@$(RUN) dev $(ARGS)
+
+.PHONY: stripe
+stripe: setup  ## Run the Stripe stand-in alone
+	@$(RUN) stripe $(ARGS)
+
+.PHONY: bench
+bench: setup  ## Measure ingest, aggregator and the whole stack; prints method and machine
+	@$(RUN) bench $(ARGS)
+
+# --- checking ------------------------------------------------------------------------------------
+
+.PHONY: check
+check: .venv/.ready  ## Format, lint, types
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+.PHONY: format
+format: .venv/.ready  ## Format and mend what ruff can
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+.PHONY: test
+test: setup  ## All tests, on the real local stack where they need one
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+.PHONY: clean
+clean:  ## Remove what set-up installed
+	rm -rf .venv .tools node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Usage metering for Stripe Billing Meters: a pure core, its ports, adapters and one wiring."""

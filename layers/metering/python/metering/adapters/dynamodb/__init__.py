@@ -1,0 +1,1 @@
+"""The tables behind the ports, by DynamoDB's low-level client."""

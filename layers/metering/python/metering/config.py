@@ -1,0 +1,62 @@
+"""What a deployment sets, read once from the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One deployment's settings; the names in the environment are the fields' in capitals."""
+
+    table_prefix: str = ""
+    """Put before every table name, so that one account can hold several deployments."""
+    dynamodb_endpoint: str | None = None
+    """None is AWS's own; the local stack sets DynamoDB Local's."""
+    event_index: bool = True
+    """Whether the ledger's `by_counter` index exists; it doubles the ledger's write cost."""
+    event_index_shards: int = 4
+    """How many partitions a counter's index entries spread over; only ever raise it."""
+    auth: bool = True
+    """False only on loopback: requests without a key are served, for the tenant they name."""
+    settings_cache_s: float = 30.0
+    stripe_api_base: str | None = None
+    """None is Stripe's own; the local stack sets the stand-in's."""
+    stripe_secret_key: str | None = None
+    """For the local stack; on AWS `stripe_secret_name` is read instead."""
+    stripe_secret_name: str | None = None
+    changed_slot_s: int = 60
+    """How finely the marks of changed counters are dated; one mark per counter and slot."""
+    rebuild_lead_s: float = 90.0
+    """From a rebuild's request to its cut; longer than any function caches the epoch."""
+    rebuild_settle_s: float = 300.0
+    """From the cut to the recount; longer than an ingest call with its retries and clock skew."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Config":
+        """The settings that an environment holds; absent ones keep their defaults."""
+        return cls(
+            table_prefix=environment.get("TABLE_PREFIX", ""),
+            dynamodb_endpoint=environment.get("DYNAMODB_ENDPOINT"),
+            event_index=_switch(environment.get("EVENT_INDEX", "on"), "EVENT_INDEX"),
+            event_index_shards=int(environment.get("EVENT_INDEX_SHARDS", "4")),
+            auth=_switch(environment.get("AUTH", "on"), "AUTH"),
+            settings_cache_s=float(environment.get("SETTINGS_CACHE_S", "30")),
+            stripe_api_base=environment.get("STRIPE_API_BASE"),
+            stripe_secret_key=environment.get("STRIPE_SECRET_KEY"),
+            stripe_secret_name=environment.get("STRIPE_SECRET_NAME"),
+            changed_slot_s=int(environment.get("CHANGED_SLOT_S", "60")),
+            rebuild_lead_s=float(environment.get("REBUILD_LEAD_S", "90")),
+            rebuild_settle_s=float(environment.get("REBUILD_SETTLE_S", "300")),
+        )
+
+    @property
+    def settings_cache(self) -> timedelta:
+        """How old a cached setting may be."""
+        return timedelta(seconds=self.settings_cache_s)
+
+
+def _switch(text: str, name: str) -> bool:
+    if text not in {"on", "off"}:
+        raise ValueError(f"{name} must be 'on' or 'off', not {text!r}")
+    return text == "on"

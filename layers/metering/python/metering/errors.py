@@ -1,0 +1,53 @@
+"""The three kinds of trouble and how each is treated.
+
+The caller's fault is a value (`Refusal`) or a `BadRequest`, answered and never retried. The world's
+fault is `RetryableError` (it did not happen) or `OutcomeUnknownError` (nobody knows), left to whoever
+redelivers. Our own fault is `InvariantBrokenError`: the invocation fails loudly and nothing is
+acknowledged.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one piece of input was not taken; `message` says what, where and how to fix it."""
+
+    code: str
+    message: str
+
+
+class BadRequestError(Exception):
+    """The request as a whole cannot be served; HTTP 4xx."""
+
+    def __init__(self, message: str, *, status: int = 400, error: str = "Bad Request") -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.error = error
+
+
+class NotFoundError(BadRequestError):
+    """Nothing stands at that name for this tenant; HTTP 404."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=404, error="Not found")
+
+
+class ConflictError(BadRequestError):
+    """What stands there contradicts the request; HTTP 409."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=409, error="Conflict")
+
+
+class RetryableError(Exception):
+    """A service refused for now (throttled, busy, down); nothing happened, try again later."""
+
+
+class OutcomeUnknownError(Exception):
+    """A call that changes state was sent and its answer never came; it may have happened."""
+
+
+class InvariantBrokenError(Exception):
+    """Our own bug or a broken set-up; never a matter of data."""

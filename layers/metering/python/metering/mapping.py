@@ -1,0 +1,81 @@
+"""What tenants set up: metrics, mappings of metrics onto Stripe meters, and customers."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from metering.counter import Aggregation
+from metering.names import CustomerRef, Metric, TenantId
+from metering.period import CALENDAR_MONTHS, BillingCalendar
+
+STRIPE_CUSTOMER_PREFIX = "cus_"
+
+
+class LatePolicy(StrEnum):
+    """What becomes of an event older at receipt than its metric's lateness."""
+
+    ADJUST = "adjust"
+    """Kept in the ledger, held back from the counter until approved."""
+    COUNT = "count"
+    """Counted like any other."""
+    REJECT = "reject"
+    """Refused at ingest."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSettings:
+    """How a metric is counted; these defaults serve a metric that nobody set up."""
+
+    metric: Metric
+    aggregation: Aggregation = Aggregation.SUM
+    late_policy: LatePolicy = LatePolicy.ADJUST
+    lateness: timedelta = timedelta(hours=48)
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Which Stripe meter a metric is pushed to; at most one active per tenant and metric."""
+
+    id: str
+    tenant: TenantId
+    metric: Metric
+    aggregation: Aggregation
+    stripe_account: str
+    """`acct_...`, or empty for the account that the key belongs to."""
+    price_id: str
+    subscription_item_id: str
+    currency: str
+    meter_id: str
+    meter_event_name: str
+    scale: int
+    """Stripe is told whole units of 10^-scale."""
+    active: bool
+    shadow: bool
+    shadow_stripe_account: str
+    shadow_price_id: str
+    shadow_subscription_item_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A tenant's customer and who it is at Stripe."""
+
+    tenant: TenantId
+    ref: CustomerRef
+    stripe_customer: str
+    """`cus_...`, or empty while unknown: then nothing is pushed for it."""
+    subscription: str = ""
+    billing_anchor: datetime | None = None
+    """Where the subscription's periods begin; None without a subscription."""
+
+    @property
+    def calendar(self) -> BillingCalendar:
+        """The customer's billing periods."""
+        return BillingCalendar(self.billing_anchor) if self.billing_anchor else CALENDAR_MONTHS
+
+
+def unmapped_customer(tenant: TenantId, ref: CustomerRef) -> Customer:
+    """A customer nobody set up: a ref that starts with `cus_` is its own Stripe customer."""
+    return Customer(tenant, ref, ref if ref.startswith(STRIPE_CUSTOMER_PREFIX) else "")
