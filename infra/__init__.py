@@ -1,1 +1,1 @@
-"""What the system is made of on AWS; the local stack reads the same tables and function settings."""
+"""What the system is made of on AWS; the local stack reads the same settings."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """Routes of the HTTP API, `METHOD /path` as API Gateway writes them; `$default` takes the rest."""
+    """Routes of the HTTP API, `METHOD /path` as API Gateway writes them, or `$default`."""
 
     routes: tuple[str, ...]
 
@@ -80,7 +80,7 @@ INGEST_QUEUE = Function(
 AGGREGATOR = Function(
     "aggregator",
     "Fold new ledger entries into counters.",
-    TableStream("events", batch_size=500, batching_window_s=5, tumbling_window_s=60),
+    TableStream("events", batch_size=5000, batching_window_s=5, tumbling_window_s=60),
     memory_mb=1024,
     timeout_s=60,
 )

@@ -32,6 +32,12 @@ class Config:
     rebuild_settle_s: float = 300.0
     """From the cut to the recount; longer than an ingest call with its retries and clock skew."""
 
+    metrics: bool = True
+    """Whether numbers for operators are kept, in memory, for `/metrics`."""
+    metrics_token: str | None = None
+    """What an operator's scraper sends as its bearer token; without it, `/metrics` is only served
+    where no keys are required."""
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Config":
         """The settings that an environment holds; absent ones keep their defaults."""
@@ -48,7 +54,14 @@ class Config:
             changed_slot_s=int(environment.get("CHANGED_SLOT_S", "60")),
             rebuild_lead_s=float(environment.get("REBUILD_LEAD_S", "90")),
             rebuild_settle_s=float(environment.get("REBUILD_SETTLE_S", "300")),
+            metrics=_choice(environment.get("METRICS", "prometheus"), "METRICS", yes="prometheus"),
+            metrics_token=environment.get("METRICS_TOKEN"),
         )
+
+    @property
+    def changed_slot(self) -> timedelta:
+        """How finely the marks of changed counters are dated."""
+        return timedelta(seconds=self.changed_slot_s)
 
     @property
     def settings_cache(self) -> timedelta:
@@ -57,6 +70,10 @@ class Config:
 
 
 def _switch(text: str, name: str) -> bool:
-    if text not in {"on", "off"}:
-        raise ValueError(f"{name} must be 'on' or 'off', not {text!r}")
-    return text == "on"
+    return _choice(text, name, yes="on")
+
+
+def _choice(text: str, name: str, *, yes: str) -> bool:
+    if text not in {yes, "off"}:
+        raise ValueError(f"{name} must be '{yes}' or 'off', not {text!r}")
+    return text == yes

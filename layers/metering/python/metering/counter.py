@@ -34,6 +34,19 @@ class CounterKey(NamedTuple):
     metric: Metric
 
 
+class BucketKey(NamedTuple):
+    """One counter in one bucket of time."""
+
+    counter: CounterKey
+    bucket: datetime
+    """The bucket's start."""
+
+
+def counter_of(event: UsageEvent) -> CounterKey:
+    """The counter that an event belongs to."""
+    return CounterKey(event.tenant, event.customer, event.metric)
+
+
 class Last(NamedTuple):
     """The newest event: greater is newer; the idempotency key settles equal instants."""
 

@@ -1,9 +1,9 @@
 """The three kinds of trouble and how each is treated.
 
-The caller's fault is a value (`Refusal`) or a `BadRequest`, answered and never retried. The world's
-fault is `RetryableError` (it did not happen) or `OutcomeUnknownError` (nobody knows), left to whoever
-redelivers. Our own fault is `InvariantBrokenError`: the invocation fails loudly and nothing is
-acknowledged.
+The caller's fault is a value (`Refusal`) or a `BadRequestError`, answered and never retried. The
+world's fault is `RetryableError` (it did not happen) or `OutcomeUnknownError` (nobody knows), left
+to whoever redelivers. Our own fault is `InvariantBrokenError`: the invocation fails loudly and
+nothing is acknowledged.
 """
 
 from dataclasses import dataclass

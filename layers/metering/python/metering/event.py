@@ -53,7 +53,7 @@ class UsageEvent:
     source: Source
 
     def content_hash(self) -> bytes:
-        """16 bytes over everything but tenant, key and source: tells a duplicate from a conflict."""
+        """16 bytes over all but tenant, key and source: tells a duplicate from a conflict."""
         return digest(_content(self))
 
 

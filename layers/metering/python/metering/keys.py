@@ -10,7 +10,7 @@ from hashlib import blake2b
 def join(*parts: str) -> str:
     """One text for several parts, unambiguous: `join("a", "bc")` is `1:a2:bc`.
 
-    A leading run of parts is a prefix of the whole, so `begins_with(join("a"))` finds `join("a", x)`.
+    A leading run of parts is a prefix of the whole: `begins_with(join("a"))` finds `join("a", x)`.
     """
     return "".join(f"{len(part)}:{part}" for part in parts)
 

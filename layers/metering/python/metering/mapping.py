@@ -30,6 +30,8 @@ class MetricSettings:
     aggregation: Aggregation = Aggregation.SUM
     late_policy: LatePolicy = LatePolicy.ADJUST
     lateness: timedelta = timedelta(hours=48)
+    unit: str = "unit"
+    """What its quantities are, for people: `request`, `GB`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Mapping:
     shadow_subscription_item_id: str
     created_at: datetime
     updated_at: datetime
+    version: int = 1
+    """Counts its changes, so that two who change it at once do not undo each other."""
 
 
 @dataclass(frozen=True, slots=True)

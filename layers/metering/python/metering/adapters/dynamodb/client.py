@@ -1,6 +1,16 @@
-"""The one DynamoDB client of a process."""
+"""The one DynamoDB client of a process, tuned by botocore's public settings and hooks.
 
-from typing import TYPE_CHECKING
+Ingest lives in this client: four fifths of its CPU is spent here. What is done about it, measured
+with `make bench`: no parameter validation (our own schema has checked every value), a short user
+agent, and for the two calls that carry events a request body that is written as JSON at once. The
+generic serializer would walk each of their thousands of values through the service model only to
+arrive at the same text.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config as BotoConfig
@@ -10,12 +20,15 @@ from metering.config import Config
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
+_BODY = "metering_body"
+_WRITTEN_AT_ONCE = {"PutItem": ("Item", {}), "BatchExecuteStatement": ("Statements", ())}
+"""Per operation: its large parameter, and what stands there for the generic serializer."""
+
 
 def make_client(config: Config) -> "DynamoDBClient":
     """A client for the deployment's tables.
 
-    Our own schema has checked every value, so botocore's parameter validation is off (a tenth of a
-    call's CPU). Retries are few and short: whoever redelivers owns the long loop.
+    Retries are few and short: whoever redelivers owns the long loop.
     """
     settings = BotoConfig(
         parameter_validation=False,
@@ -24,5 +37,31 @@ def make_client(config: Config) -> "DynamoDBClient":
         retries={"mode": "standard", "total_max_attempts": 3},
         max_pool_connections=64,
         tcp_keepalive=True,
+        user_agent="stripemeter",
     )
-    return boto3.client("dynamodb", endpoint_url=config.dynamodb_endpoint, config=settings)
+    client = boto3.client("dynamodb", endpoint_url=config.dynamodb_endpoint, config=settings)
+    for operation in _WRITTEN_AT_ONCE:
+        client.meta.events.register(f"before-parameter-build.dynamodb.{operation}", _write_body)
+        client.meta.events.register(f"before-call.dynamodb.{operation}", _place_body)
+    return client
+
+
+def _write_body(
+    params: MutableMapping[str, Any], model: Any, context: MutableMapping[str, Any], **_: object
+) -> None:
+    context[_BODY] = json.dumps(params, default=_binary, separators=(",", ":")).encode()
+    name, stand_in = _WRITTEN_AT_ONCE[model.name]
+    params[name] = stand_in
+
+
+def _place_body(
+    params: MutableMapping[str, Any], context: MutableMapping[str, Any], **_: object
+) -> None:
+    params["body"] = context[_BODY]
+
+
+def _binary(value: object) -> str:
+    """DynamoDB's JSON for binary values."""
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    raise TypeError(f"DynamoDB takes no {type(value).__name__}")

@@ -1,0 +1,166 @@
+"""The reading side of the `counters` table."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from metering import times
+from metering.adapters.dynamodb.counter_item import (
+    BASE,
+    LANE,
+    Item,
+    bucket_prefix,
+    customer_partition,
+    read_sort_key,
+    read_usage,
+)
+from metering.adapters.dynamodb.epochs import DynamoEpochs
+from metering.counter import BucketKey, CounterKey, Usage, total
+from metering.errors import RetryableError
+from metering.keys import join, shard_of, split
+from metering.names import CustomerRef, Metric, TenantId
+from metering.period import Span
+from metering.ports import Clock, KnownCounter
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+DIRECTORY_SHARDS = 16
+CHANGED_SHARDS = 8
+READS_MAX = 5
+"""How often a read that met lanes being folded is done again."""
+
+
+def directory_partition(tenant: TenantId, customer: CustomerRef) -> str:
+    """Where the directory lists a customer's counters."""
+    return f"dir#{shard_of(customer, DIRECTORY_SHARDS)}#{join(tenant)}"
+
+
+def changed_partition(slot: datetime, shard: int) -> str:
+    """Where the marks of one slot of time stand."""
+    return f"changed#{times.to_text(slot)}#{shard}"
+
+
+def slot_of(instant: datetime, slot: timedelta) -> datetime:
+    """The start of the slot of time that holds an instant."""
+    return instant - (instant - datetime.min.replace(tzinfo=instant.tzinfo)) % slot
+
+
+class DynamoCounters:
+    """The `Counters` port on DynamoDB."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        epochs: DynamoEpochs,
+        clock: Clock,
+        changed_slot: timedelta,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._epochs = epochs
+        self._clock = clock
+        self._changed_slot = changed_slot
+
+    def usage(
+        self, tenant: TenantId, customer: CustomerRef, span: Span
+    ) -> dict[tuple[Metric, datetime], Usage]:
+        """See `Counters.usage`. One query, about 150 bytes per lane.
+
+        Raises:
+            RetryableError: lanes were being folded all the while.
+        """
+        epoch = self._epochs.of(tenant).current
+        for _ in range(READS_MAX):
+            items = self._parts(customer_partition(tenant, customer), epoch, span)
+            buckets = _by_bucket(items)
+            if all(_is_consistent(parts) for parts in buckets.values()):
+                return {bucket: _total(parts) for bucket, parts in buckets.items()}
+        raise RetryableError(f"the counters of {customer} are being folded; read them again")
+
+    def _parts(self, partition: str, epoch: int, span: Span) -> list[Item]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :customer AND sk BETWEEN :start AND :end",
+            ExpressionAttributeValues={
+                ":customer": {"S": partition},
+                ":start": {"S": bucket_prefix(epoch, span.start)},
+                ":end": {"S": bucket_prefix(epoch, span.end)},
+            },
+            ConsistentRead=True,
+        )
+        return [item for page in pages for item in page["Items"]]
+
+    def known(
+        self, tenant: TenantId, *, customer: CustomerRef | None = None
+    ) -> Iterator[KnownCounter]:
+        """See `Counters.known`."""
+        if customer is not None:
+            yield from self._listed(directory_partition(tenant, customer), tenant, join(customer))
+            return
+        for shard in range(DIRECTORY_SHARDS):
+            yield from self._listed(f"dir#{shard}#{join(tenant)}", tenant, "")
+
+    def _listed(self, partition: str, tenant: TenantId, prefix: str) -> Iterator[KnownCounter]:
+        values = {":partition": {"S": partition}}
+        condition = "pk = :partition"
+        if prefix:
+            condition += " AND begins_with(sk, :prefix)"
+            values[":prefix"] = {"S": prefix}
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ConsistentRead=True,
+        )
+        for page in pages:
+            for item in page["Items"]:
+                listed_customer, metric = split(item["sk"]["S"])
+                counter = CounterKey(tenant, CustomerRef(listed_customer), Metric(metric))
+                yield KnownCounter(counter, times.from_text(item["newest"]["S"]))
+
+    def changed_since(self, instant: datetime) -> set[BucketKey]:
+        """See `Counters.changed_since`; looks at one slot before the instant's as well."""
+        slot = slot_of(instant, self._changed_slot) - self._changed_slot
+        changed: set[BucketKey] = set()
+        while slot <= self._clock.now() + self._changed_slot:
+            for shard in range(CHANGED_SHARDS):
+                changed.update(self._marked(changed_partition(slot, shard)))
+            slot += self._changed_slot
+        return changed
+
+    def _marked(self, partition: str) -> Iterator[BucketKey]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :slot",
+            ExpressionAttributeValues={":slot": {"S": partition}},
+            ConsistentRead=True,
+        )
+        for page in pages:
+            for item in page["Items"]:
+                tenant, customer, metric, bucket = split(item["sk"]["S"])
+                counter = CounterKey(TenantId(tenant), CustomerRef(customer), Metric(metric))
+                yield BucketKey(counter, times.from_text(bucket))
+
+
+def _by_bucket(items: Sequence[Item]) -> dict[tuple[Metric, datetime], list[tuple[str, Item]]]:
+    buckets = defaultdict(list)
+    for item in items:
+        _, bucket, metric, part = read_sort_key(item["sk"]["S"])
+        buckets[metric, bucket].append((part, item))
+    return buckets
+
+
+def _is_consistent(parts: Sequence[tuple[str, Item]]) -> bool:
+    """Whether the base, which is read first, knows every lane that says it was folded into it."""
+    base_version = next((int(item["v"]["N"]) for part, item in parts if part == BASE), 0)
+    return all(int(item["fv"]["N"]) <= base_version for _, item in parts if "fv" in item)
+
+
+def _total(parts: Sequence[tuple[str, Any]]) -> Usage:
+    return total(
+        read_usage(item) for part, item in parts if not (part.startswith(LANE) and "fv" in item)
+    )

@@ -1,0 +1,211 @@
+"""The writing side of the `counters` table: lanes by compare-and-set, directory, change marks."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from metering import times
+from metering.adapters.dynamodb.counter_item import (
+    Item,
+    lane_item_key,
+    read_lane,
+    usage_values,
+)
+from metering.adapters.dynamodb.counters import (
+    CHANGED_SHARDS,
+    changed_partition,
+    directory_partition,
+    slot_of,
+)
+from metering.counter import BucketKey, CounterKey
+from metering.errors import RetryableError
+from metering.keys import join, shard_of
+from metering.lane import Advance, Lane, LaneKey
+from metering.ports import Clock, Refused, WriteFailed, Written
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+STATEMENTS_MAX = 25
+"""Of one BatchExecuteStatement, and of one BatchWriteItem."""
+KEYS_MAX = 100
+"""Of one BatchGetItem."""
+MARKS_KEPT_FOR = timedelta(days=1)
+REMEMBERED_MAX = 50_000
+"""Counters and marks a warm process remembers to have written, so as not to write them again."""
+HOUR = timedelta(hours=1)
+
+
+class DynamoLanes:
+    """The `Lanes` port on DynamoDB."""
+
+    def __init__(
+        self, client: "DynamoDBClient", table: str, *, clock: Clock, changed_slot: timedelta
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._clock = clock
+        self._changed_slot = changed_slot
+        self._listed: dict[CounterKey, datetime] = {}
+        self._marked: dict[BucketKey, datetime] = {}
+        self._insert = (
+            f"INSERT INTO \"{table}\" VALUE {{'pk': ?, 'sk': ?, 'h': ?, 'u': ?, 'c': ?, 'l': ?}}"
+        )
+        # `h = previous`, never `h < new`: a write that comes late would pass the latter.
+        self._update = (
+            f'UPDATE "{table}" SET h = ? SET u = ? SET c = ? SET l = ? '  # noqa: S608 (bound values)
+            "WHERE pk = ? AND sk = ? AND h = ? AND attribute_not_exists(fv)"
+        )
+
+    # --- lanes ------------------------------------------------------------------------------------
+
+    def read(self, keys: Sequence[LaneKey]) -> dict[LaneKey, Lane]:
+        """See `Lanes.read`."""
+        lanes = dict.fromkeys(keys, Lane())
+        for chunk in batched(keys, KEYS_MAX, strict=False):
+            wanted = {_name(lane_item_key(key)): key for key in chunk}
+            for item in self._items(list(chunk)):
+                lanes[wanted[_name(item)]] = read_lane(item)
+        return lanes
+
+    def _items(self, keys: Sequence[LaneKey]) -> Iterator[Item]:
+        request: dict[str, Any] = {
+            self._table: {"Keys": [lane_item_key(key) for key in keys], "ConsistentRead": True}
+        }
+        try:
+            answer = self._client.batch_get_item(RequestItems=request)
+        except (BotoCoreError, ClientError) as error:
+            raise RetryableError("lanes could not be read for now") from error
+        if answer.get("UnprocessedKeys"):
+            raise RetryableError("lanes could not all be read for now")
+        yield from answer["Responses"].get(self._table, [])
+
+    def write(self, steps: Sequence[tuple[LaneKey, Advance]]) -> list[Written]:
+        """See `Lanes.write`. One write unit per step."""
+        chunks = batched(steps, STATEMENTS_MAX, strict=False)
+        return [outcome for chunk in chunks for outcome in self._write(chunk)]
+
+    def _write(self, steps: Sequence[tuple[LaneKey, Advance]]) -> list[Written]:
+        now = times.to_text(self._clock.now())
+        statements = [self._statement(key, step, now) for key, step in steps]
+        try:
+            answer = self._client.batch_execute_statement(Statements=statements)  # type: ignore[arg-type]
+        except (BotoCoreError, ClientError):
+            return [WriteFailed()] * len(steps)
+        return [
+            _written(step, response)
+            for (_, step), response in zip(steps, answer["Responses"], strict=True)
+        ]
+
+    def _statement(self, key: LaneKey, step: Advance, now: str) -> dict[str, Any]:
+        item_key = lane_item_key(key)
+        values = usage_values(step.after.usage)
+        state = [{"S": step.after.position}, {"S": now}, values["c"], values["l"]]
+        if not step.before.position:
+            return {"Statement": self._insert, "Parameters": [*item_key.values(), *state]}
+        return {
+            "Statement": self._update,
+            "Parameters": [*state, *item_key.values(), {"S": step.before.position}],
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+
+    # --- directory and marks ----------------------------------------------------------------------
+
+    def list_counters(self, newest: Mapping[CounterKey, datetime]) -> None:
+        """See `Lanes.list_counters`. One write unit per new counter, and then one an hour."""
+        bounds = {counter: slot_of(at, HOUR) + HOUR for counter, at in newest.items()}
+        unknown = {
+            counter: bound for counter, bound in bounds.items() if counter not in self._listed
+        }
+        present = self._insert_lines(unknown)
+        outgrown = {
+            counter: bound
+            for counter, bound in bounds.items()
+            if counter in present or self._listed.get(counter, bound) < bound
+        }
+        self._raise_lines(outgrown)
+        _remember(self._listed, unknown | outgrown)
+
+    def _insert_lines(self, bounds: Mapping[CounterKey, datetime]) -> set[CounterKey]:
+        """List counters for the first time; returns those that are listed already."""
+        text = f"INSERT INTO \"{self._table}\" VALUE {{'pk': ?, 'sk': ?, 'newest': ?}}"
+        statements = [
+            {"Statement": text, "Parameters": [*_line_key(counter), {"S": times.to_text(bound)}]}
+            for counter, bound in bounds.items()
+        ]
+        codes = self._execute(statements, expected="DuplicateItem")
+        return {counter for counter, code in zip(bounds, codes, strict=True) if code}
+
+    def _raise_lines(self, bounds: Mapping[CounterKey, datetime]) -> None:
+        """Raise the bound of listed counters; a greater one stays, for another shard set it."""
+        text = f'UPDATE "{self._table}" SET newest = ? WHERE pk = ? AND sk = ? AND newest < ?'  # noqa: S608 (bound values)
+        statements = []
+        for counter, bound in bounds.items():
+            value = {"S": times.to_text(bound)}
+            statements.append(
+                {"Statement": text, "Parameters": [value, *_line_key(counter), value]}
+            )
+        self._execute(statements, expected="ConditionalCheckFailed")
+
+    def mark_changed(self, buckets: Collection[BucketKey]) -> None:
+        """See `Lanes.mark_changed`. One write unit per bucket and slot of time."""
+        # The slot is taken after the lanes were written: no write is later than its mark's slot.
+        now = self._clock.now()
+        slot = slot_of(now, self._changed_slot)
+        unmarked = [bucket for bucket in buckets if self._marked.get(bucket) != slot]
+        text = f"INSERT INTO \"{self._table}\" VALUE {{'pk': ?, 'sk': ?, 'expires': ?}}"
+        expires = {"N": str(int((now + MARKS_KEPT_FOR).timestamp()))}
+        statements = [
+            {"Statement": text, "Parameters": [*_mark_key(bucket, slot), expires]}
+            for bucket in unmarked
+        ]
+        self._execute(statements, expected="DuplicateItem")
+        _remember(self._marked, dict.fromkeys(unmarked, slot))
+
+    def _execute(self, statements: Sequence[dict[str, Any]], *, expected: str) -> list[str | None]:
+        """Run statements; the code of each that met the `expected` refusal, None where it took."""
+        codes: list[str | None] = []
+        for chunk in batched(statements, STATEMENTS_MAX, strict=False):
+            try:
+                answer = self._client.batch_execute_statement(Statements=list(chunk))  # type: ignore[arg-type]
+            except (BotoCoreError, ClientError) as error:
+                raise RetryableError("the counters table refused for now") from error
+            codes += [response.get("Error", {}).get("Code") for response in answer["Responses"]]
+        if any(code not in {None, expected} for code in codes):
+            raise RetryableError("the counters table refused some writes for now")
+        return codes
+
+
+def _written(step: Advance, response: Mapping[str, Any]) -> Written:
+    error = response.get("Error")
+    if error is None:
+        return step.after
+    if error.get("Code") == "ConditionalCheckFailed" and "Item" in error:
+        return Refused(read_lane(error["Item"]))
+    # An INSERT that met a lane answers DuplicateItem and does not say what stands there: the
+    # batch comes again, and reads it.
+    return WriteFailed()
+
+
+def _name(item: Item) -> tuple[str, str]:
+    return item["pk"]["S"], item["sk"]["S"]
+
+
+def _line_key(counter: CounterKey) -> list[dict[str, str]]:
+    partition = directory_partition(counter.tenant, counter.customer)
+    return [{"S": partition}, {"S": join(counter.customer, counter.metric)}]
+
+
+def _mark_key(bucket: BucketKey, slot: datetime) -> list[dict[str, str]]:
+    sort_key = join(*bucket.counter, times.to_text(bucket.bucket))
+    partition = changed_partition(slot, shard_of(sort_key, CHANGED_SHARDS))
+    return [{"S": partition}, {"S": sort_key}]
+
+
+def _remember[K](memory: dict[K, datetime], written: Mapping[K, datetime]) -> None:
+    if len(memory) + len(written) > REMEMBERED_MAX:
+        memory.clear()
+    memory.update(written)

@@ -1,0 +1,207 @@
+"""The ledger in the `events` table.
+
+The stored event is its own dedupe record: one conditional write, so there is no moment in which an
+event is marked as seen and not stored.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from metering import times
+from metering.adapters.dynamodb.ledger_item import (
+    Item,
+    from_item,
+    index_partition,
+    partition_key,
+    to_item,
+)
+from metering.counter import CounterKey
+from metering.event import LedgerEntry
+from metering.names import IdempotencyKey, TenantId
+from metering.period import Span
+from metering.ports import Appended, IndexOffError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+STATEMENTS_MAX = 25
+"""Of one BatchExecuteStatement."""
+KEYS_MAX = 100
+"""Of one BatchGetItem."""
+
+MapOver = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""`map`, or a thread pool's `map` where calls may run at once."""
+
+
+class DynamoLedger:
+    """The `Ledger` port on DynamoDB."""
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        index_shards: int,
+        map_calls: MapOver = map,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._index_shards = index_shards
+        self._map_calls = map_calls
+
+    def append(self, entries: Sequence[LedgerEntry]) -> list[Appended]:
+        """See `Ledger.append`. One write unit per entry of up to 1 KB, two with the index."""
+        items = [to_item(entry, index_shards=self._index_shards) for entry in entries]
+        if len(items) == 1:
+            return [self._put(items[0])]
+        chunks = batched(items, STATEMENTS_MAX, strict=False)
+        return [outcome for part in self._map_calls(self._insert, chunks) for outcome in part]
+
+    def _put(self, item: Item) -> Appended:
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=item,
+                ConditionExpression="attribute_not_exists(pk)",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self._client.exceptions.ConditionalCheckFailedException as refused:
+            return _compare(item, refused.response["Item"])  # type: ignore[typeddict-item]
+        except (BotoCoreError, ClientError):
+            return Appended.FAILED
+        return Appended.ACCEPTED
+
+    def _insert(self, items: Sequence[Item]) -> list[Appended]:
+        statements = [_insert_statement(self._table, item) for item in items]
+        try:
+            answer = self._client.batch_execute_statement(Statements=statements)  # type: ignore[arg-type]
+        except (BotoCoreError, ClientError):
+            return [Appended.FAILED] * len(items)
+        codes = [response.get("Error", {}).get("Code") for response in answer["Responses"]]
+        if not any(codes):
+            return [Appended.ACCEPTED] * len(items)
+        taken = [item for item, code in zip(items, codes, strict=True) if code == "DuplicateItem"]
+        standing = self._standing(taken)
+        return [_outcome(code, item, standing) for item, code in zip(items, codes, strict=True)]
+
+    def _standing(self, items: Sequence[Item]) -> dict[str, Item]:
+        """What stands at the keys of refused items; a key whose read failed is missing."""
+        wanted = [{"pk": item["pk"]} for item in items]
+        if not wanted:
+            return {}
+        try:
+            answer = self._client.batch_get_item(
+                RequestItems={
+                    self._table: {
+                        "Keys": wanted,
+                        "ConsistentRead": True,
+                        "ProjectionExpression": "pk, h, ra",
+                    }
+                }
+            )
+        except (BotoCoreError, ClientError):
+            return {}
+        return {item["pk"]["S"]: item for item in answer["Responses"].get(self._table, [])}
+
+    def get(self, tenant: TenantId, key: IdempotencyKey) -> LedgerEntry | None:
+        """See `Ledger.get`."""
+        answer = self._client.get_item(
+            TableName=self._table,
+            Key={"pk": {"S": partition_key(tenant, key)}},
+            ConsistentRead=True,
+        )
+        return from_item(answer["Item"]) if "Item" in answer else None
+
+    def of_counter(
+        self,
+        counter: CounterKey,
+        span: Span,
+        *,
+        newest_first: bool = False,
+        page_size: int | None = None,
+    ) -> Iterator[LedgerEntry]:
+        """See `Ledger.of_counter`; merges the index's shards."""
+        if not self._index_shards:
+            raise IndexOffError
+        shards = [
+            self._of_shard(counter, shard, span, newest_first=newest_first, page_size=page_size)
+            for shard in range(self._index_shards)
+        ]
+        return heapq.merge(*shards, key=_by_time, reverse=newest_first)
+
+    def _of_shard(
+        self,
+        counter: CounterKey,
+        shard: int,
+        span: Span,
+        *,
+        newest_first: bool,
+        page_size: int | None,
+    ) -> Iterator[LedgerEntry]:
+        paging = {} if page_size is None else {"PageSize": page_size}
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="by_counter",
+            KeyConditionExpression="gp = :partition AND gs BETWEEN :start AND :end",
+            ExpressionAttributeValues={
+                ":partition": {"S": index_partition(counter, shard)},
+                ":start": {"S": times.to_text(span.start)},
+                ":end": {"S": times.to_text(span.end)},
+            },
+            ScanIndexForward=not newest_first,
+            PaginationConfig=paging,  # type: ignore[arg-type]
+        )
+        for page in pages:
+            for item in page["Items"]:
+                entry = from_item(item)
+                if entry.event.occurred_at < span.end:  # BETWEEN takes in the end itself
+                    yield entry
+
+    def of_tenant(self, tenant: TenantId) -> Iterator[LedgerEntry]:
+        """See `Ledger.of_tenant`; reads the whole table, other tenants' entries included."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression="t = :tenant",
+            ExpressionAttributeValues={":tenant": {"S": tenant}},
+            ConsistentRead=True,
+        )
+        for page in pages:
+            yield from map(from_item, page["Items"])
+
+
+def _by_time(entry: LedgerEntry) -> tuple[Any, str]:
+    return entry.event.occurred_at, entry.event.key
+
+
+@lru_cache
+def _insert_text(table: str, attributes: tuple[str, ...]) -> str:
+    """The INSERT of an item with these attributes; few forms exist, each is written once."""
+    fields = ", ".join(f"'{name}': ?" for name in attributes)
+    return f'INSERT INTO "{table}" VALUE {{{fields}}}'
+
+
+def _insert_statement(table: str, item: Item) -> dict[str, Any]:
+    return {"Statement": _insert_text(table, tuple(item)), "Parameters": list(item.values())}
+
+
+def _outcome(code: str | None, item: Item, standing: dict[str, Item]) -> Appended:
+    if code is None:
+        return Appended.ACCEPTED
+    if code != "DuplicateItem":
+        return Appended.FAILED
+    stands = standing.get(item["pk"]["S"])
+    return Appended.FAILED if stands is None else _compare(item, stands)
+
+
+def _compare(sent: Item, standing: Item) -> Appended:
+    """What a refused write means, by what stands at its key."""
+    if sent["h"]["B"] != standing["h"]["B"]:
+        return Appended.CONFLICT
+    # The client's own retry after a lost answer meets the write of its first attempt.
+    is_our_own = sent["ra"] == standing["ra"]
+    return Appended.ACCEPTED if is_our_own else Appended.DUPLICATE

@@ -1,0 +1,198 @@
+"""The aggregator: folds what the ledger's stream brings into lanes, each record exactly once.
+
+Data never makes it fail: what cannot be folded is quarantined and passed over. When the world does
+(a table refuses), it names the record from which the stream must come again; what was folded by
+then is skipped, because each lane knows its position.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from metering import quantity
+from metering.counter import CounterKey, counter_of
+from metering.keys import digest, join
+from metering.lane import Advance, Lane, LaneKey, Record, Unreadable, advance
+from metering.names import CustomerRef, TenantId
+from metering.ports import (
+    Clock,
+    EpochReader,
+    Lanes,
+    Quarantine,
+    Quarantined,
+    Refused,
+    Settings,
+    WriteFailed,
+    Written,
+)
+
+CACHED_LANES_MAX = 20_000
+ROUNDS_MAX = 5
+"""How often lanes are tried that another writer moved meanwhile."""
+
+LaneRecords = dict[LaneKey, list[Record]]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What one batch came to."""
+
+    failed_from: str | None
+    """The position from which the stream must come again; None when all is folded."""
+    records: int
+    buckets: int
+    late: int
+    unfoldable: int
+
+
+class Aggregator:
+    """Folds one shard's batches; keeps warm copies of lanes, which saves reading them."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        epochs: EpochReader,
+        settings: Settings,
+        quarantine: Quarantine,
+        clock: Clock,
+    ) -> None:
+        self._lanes = lanes
+        self._epochs = epochs
+        self._settings = settings
+        self._quarantine = quarantine
+        self._clock = clock
+        self._warm: dict[LaneKey, Lane] = {}
+
+    def fold(
+        self, shard: str, records: Sequence[Record], unreadable: Sequence[Unreadable] = ()
+    ) -> Folded:
+        """Fold a shard's records, which come in the shard's order; set aside what is no entry.
+
+        Raises:
+            RetryableError: settings, directory, marks or quarantine refused; redeliver them all.
+        """
+        by_lane = self._by_lane(shard, records)
+        buckets = {key.bucket_key for key in by_lane}
+        # Listed before and marked after: no counter is ever unlisted, no change unmarked.
+        self._lanes.list_counters(_newest(records))
+        failed, unfoldable = self._fold_lanes(by_lane)
+        self._set_aside(unfoldable, unreadable)
+        self._lanes.mark_changed(buckets)
+        late = sum(record.entry.is_late for record in records)
+        return Folded(failed, len(records), len(buckets), late, len(unfoldable))
+
+    def _by_lane(self, shard: str, records: Sequence[Record]) -> LaneRecords:
+        starts = self._bucket_starts(records)
+        by_lane: LaneRecords = defaultdict(list)
+        for record, start in zip(records, starts, strict=True):
+            counter = counter_of(record.entry.event)
+            for epoch in self._epochs.of(counter.tenant).of(record.entry.received_at):
+                by_lane[LaneKey(counter, start, epoch, shard)].append(record)
+        return by_lane
+
+    def _bucket_starts(self, records: Iterable[Record]) -> list[datetime]:
+        """Where each record's bucket starts, by its customer's billing calendar."""
+        events = [record.entry.event for record in records]
+        refs: dict[TenantId, set[CustomerRef]] = defaultdict(set)
+        for event in events:
+            refs[event.tenant].add(event.customer)
+        customers = {
+            tenant: self._settings.customers(tenant, wanted) for tenant, wanted in refs.items()
+        }
+        return [
+            customers[event.tenant][event.customer].calendar.bucket_of(event.occurred_at).start
+            for event in events
+        ]
+
+    # --- lanes ------------------------------------------------------------------------------------
+
+    def _fold_lanes(self, by_lane: LaneRecords) -> tuple[str | None, list[Record]]:
+        """Advance every lane; the position to come again from, and what could not be folded."""
+        self._warm_up(by_lane)
+        unfoldable: dict[str, Record] = {}
+        pending, failed = set(by_lane), set[LaneKey]()
+        for _ in range(ROUNDS_MAX):
+            steps = self._steps(by_lane, pending)
+            outcomes = self._lanes.write(list(steps.items()))
+            refused = set()
+            for (key, step), outcome in zip(steps.items(), outcomes, strict=True):
+                unfoldable |= {record.position: record for record in step.unfoldable}
+                self._keep_warm(key, outcome)
+                failed |= {key} if isinstance(outcome, WriteFailed) else set()
+                refused |= {key} if isinstance(outcome, Refused) else set()
+            pending = refused
+            if not pending:
+                break
+        return _first_position(by_lane, failed | pending), list(unfoldable.values())
+
+    def _warm_up(self, by_lane: LaneRecords) -> None:
+        cold = [key for key in by_lane if key not in self._warm]
+        if len(self._warm) + len(cold) > CACHED_LANES_MAX:
+            self._warm.clear()
+            cold = list(by_lane)
+        self._warm.update(self._lanes.read(cold))
+
+    def _steps(self, by_lane: LaneRecords, keys: Iterable[LaneKey]) -> dict[LaneKey, Advance]:
+        steps = {key: advance(self._warm[key], by_lane[key]) for key in keys}
+        return {key: step for key, step in steps.items() if step is not None}
+
+    def _keep_warm(self, key: LaneKey, outcome: Written) -> None:
+        match outcome:
+            case Lane():
+                self._warm[key] = outcome
+            case Refused(standing):
+                self._warm[key] = standing
+            case WriteFailed():
+                # Nobody knows whether it was written: the next try reads it.
+                self._warm.pop(key, None)
+
+    # --- quarantine -------------------------------------------------------------------------------
+
+    def _set_aside(self, unfoldable: Sequence[Record], unreadable: Sequence[Unreadable]) -> None:
+        if unfoldable or unreadable:
+            now = self._clock.now()
+            items = [_unfoldable(record, now) for record in unfoldable]
+            self._quarantine.put(items + [_unreadable(record, now) for record in unreadable])
+
+
+def _newest(records: Iterable[Record]) -> dict[CounterKey, datetime]:
+    newest: dict[CounterKey, datetime] = {}
+    for record in records:
+        event = record.entry.event
+        counter = counter_of(event)
+        if counter not in newest or newest[counter] < event.occurred_at:
+            newest[counter] = event.occurred_at
+    return newest
+
+
+def _first_position(by_lane: LaneRecords, keys: Iterable[LaneKey]) -> str | None:
+    return min((by_lane[key][0].position for key in keys), default=None)
+
+
+def _unfoldable(record: Record, now: datetime) -> Quarantined:
+    event = record.entry.event
+    return Quarantined(
+        id=f"unfoldable-{digest(join(event.tenant, event.key)).hex()}",
+        tenant=event.tenant,
+        key=event.key,
+        kind="unfoldable",
+        reason="its counter cannot take this quantity exactly (38 digits), or is closed for good;"
+        " it is in the ledger and not in the counter",
+        origin=f"stream:{record.position}",
+        payload=quantity.canonical(event.quantity),
+        recorded_at=now,
+    )
+
+
+def _unreadable(record: Unreadable, now: datetime) -> Quarantined:
+    return Quarantined(
+        id=f"unreadable-{digest(record.image).hex()}",
+        tenant=None,
+        key=None,
+        kind="unreadable",
+        reason=record.reason,
+        origin=f"stream:{record.position}",
+        payload=record.image,
+        recorded_at=now,
+    )

@@ -1,0 +1,158 @@
+"""The wire form of `POST /v1/events/ingest`: reading a request, checking its tenants, answering."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from metering.auth import MISMATCHED_TENANT_IN_EVENTS, Caller
+from metering.errors import BadRequestError
+from metering.ingest import EVENTS_MAX, EventResult, Status
+from metering.names import TenantId
+
+BODY_BYTES_MAX = 1_048_576
+RETRY_AFTER_S = "1"
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON of a body, every number as a `Decimal` with all its digits.
+
+    NaN and Infinity, which Python would take, become values that no event is valid with, so that
+    they refuse their own event and not the request.
+
+    Raises:
+        BadRequestError: 413 when too large, 400 when no JSON.
+    """
+    if len(body) > BODY_BYTES_MAX:
+        raise BadRequestError(
+            f"Request body is too large: {len(body)} bytes, at most {BODY_BYTES_MAX}; send fewer"
+            " events at a time",
+            status=413,
+            error="Payload Too Large",
+        )
+    try:
+        return json.loads(body, parse_float=Decimal, parse_int=Decimal, parse_constant=Decimal)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"The body is not JSON: {error}", error="SyntaxError") from None
+
+
+def read_events(body: object) -> list[object]:
+    """The events of an ingest request's body.
+
+    Raises:
+        BadRequestError: 400, no list of events; `EventCountError` when there are none or too many.
+    """
+    events = body.get("events") if isinstance(body, dict) else None
+    if not isinstance(events, list):
+        raise BadRequestError("body must be an object with a list 'events'", error="Error")
+    if not events:
+        raise EventCountError("events: Array must contain at least 1 element(s)")
+    if len(events) > EVENTS_MAX:
+        raise EventCountError(
+            f"events: Array must contain at most {EVENTS_MAX} element(s), got {len(events)}"
+        )
+    return events
+
+
+class EventCountError(BadRequestError):
+    """A request with no event or too many; answered in the shape of results."""
+
+
+def owner_of(events: Sequence[object], caller: Caller, named: Sequence[object]) -> TenantId | None:
+    """The tenant that owns a request's events; None lets each name its own (no key required).
+
+    Every place that names a tenant is checked, whatever the others say.
+
+    Raises:
+        AuthError: 403, a place names a tenant that is not the caller's.
+    """
+    owner = caller.tenant_among(named)
+    if owner is None:
+        return None
+    if any(_names_another(event, owner) for event in events):
+        Caller(owner, caller.scopes).tenant_among(
+            map(_tenant_of, events), error=MISMATCHED_TENANT_IN_EVENTS
+        )
+    return owner
+
+
+def _tenant_of(event: object) -> object:
+    if not isinstance(event, dict):
+        return None
+    return event.get("tenantId", event.get("tenant_id"))
+
+
+def _names_another(event: object, owner: TenantId) -> bool:
+    if not isinstance(event, dict):
+        return False
+    # Both spellings are looked at: the second must not hide behind the first.
+    return bool(event.get("tenantId", owner) != owner or event.get("tenant_id", owner) != owner)
+
+
+# --- answering ------------------------------------------------------------------------------------
+
+
+def answer(results: Sequence[EventResult], request_id: str) -> tuple[int, dict[str, Any]]:
+    """Status and body of an answer: one result per event, in the events' order.
+
+    200 when anything was taken or known already; 400 when every event was refused; 503 when nothing
+    but the state of the tables stood in the way of all of them.
+    """
+    counts = Counter(result.status for result in results)
+    body: dict[str, Any] = {
+        "accepted": counts[Status.ACCEPTED],
+        "duplicates": counts[Status.DUPLICATE],
+        "conflicts": counts[Status.CONFLICT],
+        "requestId": request_id,
+        "results": [_result(result) for result in results],
+    }
+    errors = [
+        {"index": index, "error": result.error}
+        for index, result in enumerate(results)
+        if result.error is not None
+    ]
+    if errors:
+        body["errors"] = errors
+    return _status_code(results), body
+
+
+def _result(result: EventResult) -> dict[str, Any]:
+    body: dict[str, Any] = {"idempotencyKey": result.key or "", "status": result.status}
+    if result.error is not None:
+        body["error"] = result.error
+    if result.retryable:
+        body["retryable"] = True
+    if result.is_late:
+        body["late"] = True
+    return body
+
+
+def _status_code(results: Sequence[EventResult]) -> int:
+    if any(result.status is not Status.ERROR for result in results):
+        return 200
+    return 503 if any(result.retryable for result in results) else 400
+
+
+def refusal_of_all(error: EventCountError, request_id: str) -> dict[str, Any]:
+    """The body for a request whose events cannot even be looked at; index -1 is the request."""
+    return {
+        "accepted": 0,
+        "duplicates": 0,
+        "conflicts": 0,
+        "requestId": request_id,
+        "results": [],
+        "errors": [{"index": -1, "error": error.message}],
+    }
+
+
+def header_key(headers: Mapping[str, str]) -> str | None:
+    """The request's Idempotency-Key.
+
+    Raises:
+        BadRequestError: 400, longer than 255 characters.
+    """
+    key = headers.get("idempotency-key") or None
+    if key is not None and len(key) > 255:  # noqa: PLR2004 (as in `metering.event`)
+        raise BadRequestError("Idempotency-Key must be at most 255 characters", error="Error")
+    return key

@@ -1,0 +1,1 @@
+"""The whole system on a laptop: real services where they exist, a Stripe stand-in, one runner."""
