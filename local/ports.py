@@ -2,6 +2,7 @@
 
 import socket
 import time
+from contextlib import ExitStack
 
 LOOPBACK = "127.0.0.1"
 
@@ -11,6 +12,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ports that nobody listens on now."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def wait_until_listening(port: int, *, within_s: float) -> bool:

@@ -1,0 +1,41 @@
+"""The one box that `make dev` prints: where everything is and what to try first."""
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from local.stack import DEMO_CUSTOMER, DEMO_TENANT, Stack, StackSettings
+
+_FIRST_CALL = """\
+curl -s {api}/v1/events/ingest -H 'content-type: application/json' -d '{{"events":[{{
+  "tenantId":"{tenant}","metric":"api_calls","customerRef":"{customer}","quantity":1,
+  "ts":"'$(date -u +%FT%TZ)'","idempotencyKey":"first"}}]}}'"""
+
+
+def show(stack: Stack, settings: StackSettings, *, console: Console | None = None) -> None:
+    """Print the box for a running stack."""
+    out = console or Console(highlight=False)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(stack, settings):
+        facts.add_row(f"[bold]{name}[/]", value)
+    out.print(Panel(facts, title="StripeMeter, local only, not for production", expand=False))
+    # Outside the box, so that it can be copied without the frame.
+    call = _FIRST_CALL.format(api=stack.api_url, tenant=DEMO_TENANT, customer=DEMO_CUSTOMER)
+    out.print(
+        "Send a first event; a second time it is a duplicate:\n", call, sep="\n", soft_wrap=True
+    )
+
+
+def _facts(stack: Stack, settings: StackSettings) -> list[tuple[str, str]]:
+    keys = "asks for API keys" if settings.auth else "takes requests without a key (loopback only)"
+    kept = f"kept in {settings.data} (queued messages are not)" if settings.data else "in memory"
+    return [
+        ("API", f"{stack.api_url}   {keys}"),
+        ("API docs", f"{stack.api_url}/docs"),
+        ("Stripe stand-in", f"{stack.stripe_url}   key sk_test_local"),
+        ("Demo tenant", f"{DEMO_TENANT}   with customer {DEMO_CUSTOMER}"),
+        ("SQS queue", stack.queue_url),
+        ("Data", kept),
+        ("Look inside", f"{stack.api_url}/_local/status"),
+        ("Stop", "Ctrl-C"),
+    ]

@@ -1,0 +1,115 @@
+"""The `stripemeter` command. Each command imports what it needs only when it runs."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from local.stack import StackSettings
+
+main = typer.Typer(
+    name="stripemeter",
+    help="StripeMeter on this machine: no AWS account, no Stripe key, no Docker.",
+    epilog="Examples:  stripemeter dev   |   stripemeter dev --free-ports --data ./data",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_Data = Annotated[
+    Path | None, typer.Option(help="Keep everything but queued messages in this folder.")
+]
+
+
+@main.command(epilog="Examples:  stripemeter dev   |   stripemeter dev --data ./data --auth")
+def dev(
+    port: Annotated[int, typer.Option(help="Where the API listens.")] = 3000,
+    stripe_port: Annotated[int, typer.Option(help="Where the Stripe stand-in listens.")] = 12111,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Take free ports.")] = False,
+    data: _Data = None,
+    virtual_shards: Annotated[
+        int, typer.Option(min=1, help="Deal the stream to so many shards.")
+    ] = 1,
+    auth: Annotated[bool, typer.Option("--auth", help="Ask for API keys on loopback.")] = False,
+    summary_delay: Annotated[
+        float | None, typer.Option(help="Seconds the Stripe stand-in takes to sum up usage.")
+    ] = None,
+) -> None:
+    """Keep the local stack running until Ctrl-C."""
+    from local.dynamodb_local import LocalServiceError
+    from local.stack import StackSettings
+
+    settings = StackSettings(
+        api_port=port,
+        stripe_port=stripe_port,
+        free_ports=free_ports,
+        data=data,
+        virtual_shards=virtual_shards,
+        auth=auth,
+        summary_delay_s=summary_delay,
+        shows_runner=True,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        _keep_running(settings)
+    except LocalServiceError as trouble:
+        typer.echo(f"error: {trouble}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped")
+
+
+def _keep_running(settings: "StackSettings") -> None:
+    from local.box import show
+    from local.dynamodb_local import LocalServiceError
+    from local.seed import seed
+    from local.stack import running_stack
+
+    with running_stack(settings) as stack:
+        try:
+            seed(stack.api_url, stack.stripe_url)
+        except LocalServiceError as refused:
+            typer.echo(f"warning: the demo tenant is not set up: {refused}", err=True)
+        show(stack, settings)
+        stack.wait()
+
+
+@main.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+    epilog="Example:  stripemeter stripe --port 12111 --summary-delay 5",
+)
+def stripe(context: typer.Context) -> None:
+    """Run the Stripe stand-in alone (its own options: stripemeter stripe --help)."""
+    os.execv(sys.executable, [sys.executable, "-m", "local.stripe", *context.args])  # noqa: S606 (becomes it)
+
+
+@main.command(epilog="Examples:  stripemeter demo   |   stripemeter demo --input access.log.gz")
+def demo(
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            exists=True,
+            dir_okay=False,
+            help="Your own access log: Apache/nginx combined or JSON lines, plain or gzipped.",
+        ),
+    ] = None,
+) -> None:
+    """Meter a web server's log end to end and check every number; exit code 0 if all agree."""
+    from local.demo import run
+
+    raise typer.Exit(run(log))
+
+
+@main.command(epilog="Example:  stripemeter bench")
+def bench() -> None:
+    """Measure ingest, the aggregator and the whole stack; prints method and machine."""
+    from local.bench import run
+
+    raise typer.Exit(run())
