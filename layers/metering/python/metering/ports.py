@@ -59,7 +59,11 @@ class Ledger(Protocol):
         ...
 
     def get(self, tenant: TenantId, key: IdempotencyKey) -> LedgerEntry | None:
-        """The entry with this key, read consistently."""
+        """The entry with this key, read consistently.
+
+        Raises:
+            RetryableError: the table refused for now.
+        """
         ...
 
     def of_counter(
@@ -290,7 +294,7 @@ class Tables(Protocol):
 
 
 class Metrics(Protocol):
-    """Numbers for operators. Labels never hold a tenant or a customer; no total depends on these."""
+    """Numbers for operators; labels never hold a tenant or a customer."""
 
     def count(self, name: str, by: float = 1, **labels: str) -> None:
         """Raise a count."""
@@ -465,6 +469,10 @@ class Pushes(Protocol):
 
     def streams(self, counter: CounterKey, period: Span) -> list[PushStream]:
         """The streams of a counter in a billing period (more than one after a remapping)."""
+        ...
+
+    def overlapping(self, counter: CounterKey, period: Span) -> list[PushStream]:
+        """The counter's streams whose periods share time with this one and begin elsewhere."""
         ...
 
     def of_period(self, counter: CounterKey, period: Span) -> list[PushHistory]:

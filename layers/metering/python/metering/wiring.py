@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from metering.adapters.dynamodb.settings import DynamoSettings
     from metering.aggregator import Aggregator
     from metering.auth import Authenticator, KeyIssuer
-    from metering.ingest import Ingest
+    from metering.event_list import EventList
+    from metering.ingest import TakesEvents
     from metering.ingest_queue import IngestQueue
     from metering.lane_folder import LaneFolder
-    from metering.rebuild import Rebuilder
-    from metering.event_list import EventList
     from metering.readiness import Readiness
+    from metering.rebuild import Rebuilder
     from metering.reconciler import Reconciler
     from metering.trace import Tracer
     from metering.usage_report import UsageReport
@@ -74,8 +74,10 @@ class Wiring:
     def quarantine(self) -> "ports.Quarantine":
         """Input that was set aside."""
         from metering.adapters.dynamodb.quarantine import DynamoQuarantine
+        from metering.telemetry import CountedQuarantine
 
-        return DynamoQuarantine(self.dynamodb, self.table("quarantine"))
+        quarantine = DynamoQuarantine(self.dynamodb, self.table("quarantine"))
+        return CountedQuarantine(quarantine, self.metrics)
 
     @cached_property
     def epochs(self) -> "DynamoEpochs":
@@ -112,11 +114,13 @@ class Wiring:
         )
 
     @cached_property
-    def ingest(self) -> "Ingest":
+    def ingest(self) -> "TakesEvents":
         """Takes events into the ledger."""
         from metering.ingest import Ingest
+        from metering.telemetry import CountedIngest
 
-        return Ingest(self.ledger, self.settings, self.quarantine, self.clock)
+        ingest = Ingest(self.ledger, self.settings, self.quarantine, self.clock)
+        return CountedIngest(ingest, self.metrics, self.clock)
 
     @cached_property
     def ingest_queue(self) -> "IngestQueue":
@@ -277,8 +281,9 @@ class Wiring:
     def reports(self) -> "ports.Reports":
         """Reconciliation reports."""
         from metering.adapters.dynamodb.reports import DynamoReports
+        from metering.telemetry import CountedReports
 
-        return DynamoReports(self.dynamodb, self.config)
+        return CountedReports(DynamoReports(self.dynamodb, self.config), self.metrics)
 
     @cached_property
     def writer(self) -> "Writer":
@@ -293,8 +298,12 @@ class Wiring:
     def reconciler(self) -> "Reconciler":
         """Compares ledger, counters, pushes and Stripe: `reconciler.run(tenant, month)`."""
         from metering.reconciler import Reconciler
+        from metering.survey import Sources
 
-        return Reconciler(self)
+        sources = Sources(
+            self.ledger, self.counters, self.settings, self.pushes, self.billing, self.clock
+        )
+        return Reconciler(sources, self.reports)
 
 
 _current: Wiring | None = None

@@ -1,0 +1,1 @@
+"""Reads, settings, reconciliation reports, health, metrics and the API's description."""

@@ -1,0 +1,102 @@
+"""`/health...` and `/metrics`: for operators and load balancers; nothing here is of a tenant."""
+
+import hmac
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+import metering
+from functions.api.answers import answer
+from functions.api.fields import Body, Quantity, When
+from functions.api.routing import new_router, serve
+from metering import wiring
+from metering.errors import NotFoundError
+from metering.readiness import Ready
+
+router = new_router()
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class Alive(Body):
+    """The process answers."""
+
+    status: str
+    timestamp: When
+
+
+class ReadyMetrics(Body):
+    """Figures beside the checks."""
+
+    writer_lag: Quantity | None
+    """Seconds since the writer had dealt with all changes; null before its first run."""
+
+
+class ReadyAnswer(Body):
+    """What was asked, and what it said."""
+
+    status: str
+    version: str
+    checks: dict[str, bool]
+    details: dict[str, str]
+    metrics: ReadyMetrics
+
+
+@serve(router, "GET /health", Alive, tag="health")
+def health() -> Response[Any]:
+    """The process answers; nothing else was asked."""
+    return answer(Alive(status="ok", timestamp=wiring.current().clock.now()))
+
+
+@serve(router, "GET /health/live", tag="health")
+def live() -> Response[Any]:
+    """The process answers."""
+    return answer({"status": "alive"})
+
+
+@serve(router, "GET /health/ready", ReadyAnswer, tag="health")
+def ready() -> Response[Any]:
+    """Tables, Stripe and the writer were asked; 503 names what did not answer."""
+    found = wiring.current().readiness.now()
+    return answer(_ready(found), 200 if found.is_ready else 503)
+
+
+def _ready(found: Ready) -> ReadyAnswer:
+    lag = found.writer_lag
+    return ReadyAnswer(
+        status="healthy" if found.is_ready else "degraded",
+        version=metering.__version__,
+        checks={check.name: check.is_passed for check in found.checks},
+        details={check.name: check.detail for check in found.checks},
+        metrics=ReadyMetrics(writer_lag=_seconds(lag)),
+    )
+
+
+def _seconds(lag: timedelta | None) -> Decimal | None:
+    return None if lag is None else Decimal(lag // _MILLISECOND) / 1000
+
+
+@serve(router, "GET /metrics", tag="health")
+def metrics() -> Response[Any]:
+    """Numbers of this process as Prometheus reads them."""
+    wired = wiring.current()
+    exposition = wired.metrics.exposition() if _may_scrape() else None
+    if exposition is None:
+        raise NotFoundError(
+            "Metrics are switched off here (METRICS=off), or the scraper's bearer token is not"
+            " METRICS_TOKEN"
+        )
+    content_type, text = exposition
+    return Response(200, content_type, text)
+
+
+def _may_scrape() -> bool:
+    """Meters' names are tenants' own: where keys are required, so is the operator's token."""
+    config = wiring.current().config
+    if not config.auth:
+        return True
+    given = (router.current_event.headers.get("authorization") or "").removeprefix("Bearer ")
+    expected = config.metrics_token
+    return expected is not None and hmac.compare_digest(given.encode(), expected.encode())

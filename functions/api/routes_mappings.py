@@ -1,0 +1,238 @@
+"""`/v1/mappings`: which Stripe meter a metric is pushed to."""
+
+import uuid
+from dataclasses import replace
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.params import Body as FromBody
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+from pydantic import Field
+
+from functions.api import call
+from functions.api.answers import answer
+from functions.api.fields import (
+    Body,
+    MetricFilter,
+    MetricName,
+    StripeId,
+    TenantQuery,
+    When,
+)
+from functions.api.routing import new_router, serve
+from metering import wiring
+from metering.auth import Scope
+from metering.counter import Aggregation
+from metering.errors import NotFoundError
+from metering.mapping import Mapping
+from metering.mapping_setup import MeterAsked, check_mapping, with_meter
+from metering.names import Metric, TenantId
+
+router = new_router()
+
+SCALE_MAX = 12
+Scale = Annotated[int, Field(ge=0, le=SCALE_MAX)]
+Currency = Annotated[str, Field(pattern=r"^([a-z]{3})?$")]
+EventName = Annotated[str, Field(max_length=100)]
+MappingId = Annotated[str, Path()]
+
+
+class NewMapping(Body):
+    """A mapping to be made; `priceId` alone is enough, its meter is looked up at Stripe."""
+
+    tenant_id: str | None = None
+    metric: MetricName
+    aggregation: Aggregation
+    stripe_account: StripeId = ""
+    price_id: StripeId = ""
+    subscription_item_id: StripeId = ""
+    currency: Currency = ""
+    meter_id: StripeId = ""
+    meter_event_name: EventName = ""
+    scale: Scale = 0
+    """Stripe is told whole units of 10^-scale; 0 tells it whole units of the metric."""
+    active: bool = True
+    shadow: bool = False
+    shadow_stripe_account: StripeId = ""
+    shadow_price_id: StripeId = ""
+    shadow_subscription_item_id: StripeId = ""
+
+
+class MappingChange(Body):
+    """What to change of a mapping; what is left out stays."""
+
+    tenant_id: str | None = None
+    metric: MetricName | None = None
+    aggregation: Aggregation | None = None
+    stripe_account: StripeId | None = None
+    price_id: StripeId | None = None
+    subscription_item_id: StripeId | None = None
+    currency: Currency | None = None
+    meter_id: StripeId | None = None
+    meter_event_name: EventName | None = None
+    scale: Scale | None = None
+    active: bool | None = None
+    shadow: bool | None = None
+    shadow_stripe_account: StripeId | None = None
+    shadow_price_id: StripeId | None = None
+    shadow_subscription_item_id: StripeId | None = None
+
+
+class MappingState(Body):
+    """A mapping as it stands."""
+
+    id: str
+    tenant_id: str
+    metric: str
+    aggregation: str
+    stripe_account: str
+    price_id: str
+    subscription_item_id: str
+    currency: str
+    meter_id: str
+    meter_event_name: str
+    scale: int
+    active: bool
+    shadow: bool
+    shadow_stripe_account: str
+    shadow_price_id: str
+    shadow_subscription_item_id: str
+    created_at: When
+    updated_at: When
+
+
+READ = (Scope.PROJECT_READ, Scope.MAPPINGS_READ)
+WRITE = (Scope.PROJECT_WRITE, Scope.MAPPINGS_WRITE)
+_MAKES_THE_METER = frozenset({"price_id", "stripe_account", "meter_id", "meter_event_name"})
+
+
+@serve(router, "GET /v1/mappings", list[MappingState], tag="mappings")
+def list_mappings(
+    tenant_id: TenantQuery = None,
+    metric: MetricFilter = None,
+    active: Annotated[bool | None, Query()] = None,
+) -> Response[Any]:
+    """A tenant's mappings, oldest first."""
+    tenant = call.current().tenant_with(*READ)
+    return answer(
+        [
+            _state(mapping)
+            for mapping in wiring.current().settings_store.mappings(tenant)
+            if metric in {None, mapping.metric} and active in {None, mapping.active}
+        ]
+    )
+
+
+@serve(router, "POST /v1/mappings", MappingState, tag="mappings", status=201)
+def add_mapping(sent: Annotated[NewMapping, FromBody()]) -> Response[Any]:
+    """Map a metric onto a Stripe meter; 409 while another mapping of the metric is active."""
+    tenant = call.current().tenant_with(*WRITE)
+    wired = wiring.current()
+    mapping = _new(sent, tenant)
+    check_mapping(mapping)
+    asked = MeterAsked(sent.meter_id, sent.meter_event_name)
+    mapping = with_meter(mapping, asked, wired.billing)
+    wired.settings_store.add_mapping(mapping)
+    return answer(_state(mapping), 201)
+
+
+def _new(sent: NewMapping, tenant: TenantId) -> Mapping:
+    now = wiring.current().clock.now()
+    return Mapping(
+        id=str(uuid.uuid4()),
+        tenant=tenant,
+        metric=Metric(sent.metric),
+        aggregation=sent.aggregation,
+        stripe_account=sent.stripe_account,
+        price_id=sent.price_id,
+        subscription_item_id=sent.subscription_item_id,
+        currency=sent.currency,
+        meter_id=sent.meter_id,
+        meter_event_name=sent.meter_event_name,
+        scale=sent.scale,
+        active=sent.active,
+        shadow=sent.shadow,
+        shadow_stripe_account=sent.shadow_stripe_account,
+        shadow_price_id=sent.shadow_price_id,
+        shadow_subscription_item_id=sent.shadow_subscription_item_id,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+@serve(router, "GET /v1/mappings/<mapping_id>", MappingState, tag="mappings")
+def get_mapping(mapping_id: MappingId, tenant_id: TenantQuery = None) -> Response[Any]:
+    """One mapping."""
+    tenant = call.current().tenant_with(*READ)
+    return answer(_state(_standing(tenant, mapping_id)))
+
+
+@serve(router, "PUT /v1/mappings/<mapping_id>", MappingState, tag="mappings")
+def change_mapping(
+    mapping_id: MappingId,
+    sent: Annotated[MappingChange, FromBody()],
+    tenant_id: TenantQuery = None,
+) -> Response[Any]:
+    """Change a mapping; a new price brings its own meter unless one is named."""
+    tenant = call.current().tenant_with(*WRITE)
+    wired = wiring.current()
+    before = _standing(tenant, mapping_id)
+    changes = sent.model_dump(exclude_none=True, exclude={"tenant_id"})
+    after = replace(before, **changes, updated_at=wired.clock.now())
+    check_mapping(after)
+    if _MAKES_THE_METER & changes.keys() or after.aggregation is not before.aggregation:
+        after = with_meter(after, _meter_asked(before, sent), wired.billing)
+    return answer(_state(wired.settings_store.change_mapping(before, after)))
+
+
+def _meter_asked(before: Mapping, sent: MappingChange) -> MeterAsked:
+    """The meter as the change names it; one that was named without a price stays named."""
+    is_moved = sent.price_id is not None or sent.stripe_account is not None
+    is_kept = not is_moved and not before.price_id
+    return MeterAsked(
+        (before.meter_id if is_kept else "") if sent.meter_id is None else sent.meter_id,
+        (before.meter_event_name if is_kept else "")
+        if sent.meter_event_name is None
+        else sent.meter_event_name,
+    )
+
+
+@serve(router, "DELETE /v1/mappings/<mapping_id>", tag="mappings", status=204)
+def delete_mapping(mapping_id: MappingId, tenant_id: TenantQuery = None) -> Response[Any]:
+    """Forget a mapping; the metric is counted on, and told nobody. Gone already is gone, too."""
+    tenant = call.current().tenant_with(*WRITE)
+    store = wiring.current().settings_store
+    standing = store.mapping(tenant, mapping_id)
+    if standing is not None:
+        store.delete_mapping(standing)
+    return Response(204)
+
+
+def _standing(tenant: TenantId, mapping_id: str) -> Mapping:
+    mapping = wiring.current().settings_store.mapping(tenant, mapping_id)
+    if mapping is None:
+        raise NotFoundError(f"No mapping has the id {mapping_id}")
+    return mapping
+
+
+def _state(mapping: Mapping) -> MappingState:
+    return MappingState(
+        id=mapping.id,
+        tenant_id=mapping.tenant,
+        metric=mapping.metric,
+        aggregation=mapping.aggregation,
+        stripe_account=mapping.stripe_account,
+        price_id=mapping.price_id,
+        subscription_item_id=mapping.subscription_item_id,
+        currency=mapping.currency,
+        meter_id=mapping.meter_id,
+        meter_event_name=mapping.meter_event_name,
+        scale=mapping.scale,
+        active=mapping.active,
+        shadow=mapping.shadow,
+        shadow_stripe_account=mapping.shadow_stripe_account,
+        shadow_price_id=mapping.shadow_price_id,
+        shadow_subscription_item_id=mapping.shadow_subscription_item_id,
+        created_at=mapping.created_at,
+        updated_at=mapping.updated_at,
+    )

@@ -1,0 +1,139 @@
+"""Settings as items of their table and back; everything as text, times to the microsecond."""
+
+from collections.abc import Mapping as ReadOnly
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from metering import times
+from metering.adapters.dynamodb.settings_keys import customer_key, mapping_key, metric_key
+from metering.counter import Aggregation
+from metering.mapping import Customer, LatePolicy, Mapping, MetricSettings
+from metering.names import CustomerRef, Metric, TenantId
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+type Item = dict[str, AttributeValueTypeDef]
+
+_SECOND = timedelta(seconds=1)
+_YES, _NO = "yes", "no"
+
+
+def metric_item(tenant: TenantId, settings: MetricSettings) -> "Item":
+    """A metric's settings."""
+    return metric_key(tenant, settings.metric) | _texts(
+        {
+            "metric": settings.metric,
+            "aggregation": settings.aggregation,
+            "late_policy": settings.late_policy,
+            "lateness_s": str(settings.lateness // _SECOND),
+            "unit": settings.unit,
+        }
+    )
+
+
+def metric_from(item: "Item") -> MetricSettings:
+    """What `metric_item` wrote."""
+    text = _text_of(item)
+    return MetricSettings(
+        metric=Metric(text["metric"]),
+        aggregation=Aggregation(text["aggregation"]),
+        late_policy=LatePolicy(text["late_policy"]),
+        lateness=int(text["lateness_s"]) * _SECOND,
+        unit=text["unit"],
+    )
+
+
+def mapping_attributes(mapping: Mapping) -> "Item":
+    """A mapping without the key it stands at; it stands at two while it is active."""
+    return _texts(
+        {
+            "id": mapping.id,
+            "tenant": mapping.tenant,
+            "metric": mapping.metric,
+            "aggregation": mapping.aggregation,
+            "stripe_account": mapping.stripe_account,
+            "price_id": mapping.price_id,
+            "subscription_item_id": mapping.subscription_item_id,
+            "currency": mapping.currency,
+            "meter_id": mapping.meter_id,
+            "meter_event_name": mapping.meter_event_name,
+            "scale": str(mapping.scale),
+            "active": _YES if mapping.active else _NO,
+            "shadow": _YES if mapping.shadow else _NO,
+            "shadow_stripe_account": mapping.shadow_stripe_account,
+            "shadow_price_id": mapping.shadow_price_id,
+            "shadow_subscription_item_id": mapping.shadow_subscription_item_id,
+            "created_at": times.to_text(mapping.created_at),
+            "updated_at": times.to_text(mapping.updated_at),
+            "version": str(mapping.version),
+        }
+    )
+
+
+def mapping_item(mapping: Mapping) -> "Item":
+    """A mapping at its own place."""
+    return mapping_key(mapping.tenant, mapping.id) | mapping_attributes(mapping)
+
+
+def mapping_from(item: "Item") -> Mapping:
+    """What `mapping_attributes` wrote."""
+    text = _text_of(item)
+    return Mapping(
+        id=text["id"],
+        tenant=TenantId(text["tenant"]),
+        metric=Metric(text["metric"]),
+        aggregation=Aggregation(text["aggregation"]),
+        stripe_account=text["stripe_account"],
+        price_id=text["price_id"],
+        subscription_item_id=text["subscription_item_id"],
+        currency=text["currency"],
+        meter_id=text["meter_id"],
+        meter_event_name=text["meter_event_name"],
+        scale=int(text["scale"]),
+        active=text["active"] == _YES,
+        shadow=text["shadow"] == _YES,
+        shadow_stripe_account=text["shadow_stripe_account"],
+        shadow_price_id=text["shadow_price_id"],
+        shadow_subscription_item_id=text["shadow_subscription_item_id"],
+        created_at=times.from_text(text["created_at"]),
+        updated_at=times.from_text(text["updated_at"]),
+        version=int(text["version"]),
+    )
+
+
+def customer_item(customer: Customer) -> "Item":
+    """A customer; without a subscription there is no anchor."""
+    texts = {
+        "tenant": customer.tenant,
+        "ref": customer.ref,
+        "stripe_customer": customer.stripe_customer,
+        "subscription": customer.subscription,
+    }
+    if customer.billing_anchor:
+        texts["billing_anchor"] = times.to_text(customer.billing_anchor)
+    return customer_key(customer.tenant, customer.ref) | _texts(texts)
+
+
+def customer_from(item: "Item") -> Customer:
+    """What `customer_item` wrote."""
+    text = _text_of(item)
+    return Customer(
+        tenant=TenantId(text["tenant"]),
+        ref=CustomerRef(text["ref"]),
+        stripe_customer=text["stripe_customer"],
+        subscription=text["subscription"],
+        billing_anchor=_anchor(text),
+    )
+
+
+def _anchor(text: ReadOnly[str, str]) -> datetime | None:
+    return times.from_text(text["billing_anchor"]) if "billing_anchor" in text else None
+
+
+def _texts(values: ReadOnly[str, str]) -> "Item":
+    return {name: {"S": str(value)} for name, value in values.items()}
+
+
+def _text_of(item: "Item") -> dict[str, str]:
+    return {name: value["S"] for name, value in item.items()}

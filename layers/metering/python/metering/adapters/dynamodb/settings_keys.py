@@ -1,0 +1,62 @@
+"""Where each kind of thing stands in the settings table."""
+
+from typing import TYPE_CHECKING
+
+from metering.keys import join
+from metering.names import CustomerRef, Metric, TenantId
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+type Key = dict[str, AttributeValueTypeDef]
+
+TENANTS = join("tenants")
+
+
+def tenant_key(tenant: TenantId) -> "Key":
+    """A line of the directory of tenants."""
+    return _key(TENANTS, tenant)
+
+
+def api_key_key(prefix: str) -> "Key":
+    """An API key, by prefix alone: the request does not say which tenant it is of."""
+    return _key(join("api_key", prefix), "api_key")
+
+
+def metric_key(tenant: TenantId, metric: Metric) -> "Key":
+    """A metric's settings."""
+    return _key(metrics_of(tenant), metric)
+
+
+def mapping_key(tenant: TenantId, mapping_id: str) -> "Key":
+    """A mapping, active or not."""
+    return _key(mappings_of(tenant), mapping_id)
+
+
+def active_mapping_key(tenant: TenantId, metric: Metric) -> "Key":
+    """The one place for a metric's active mapping: a copy, so that one read finds it."""
+    return _key(join("active_mapping", tenant), metric)
+
+
+def customer_key(tenant: TenantId, ref: CustomerRef) -> "Key":
+    """A customer."""
+    return _key(customers_of(tenant), ref)
+
+
+def metrics_of(tenant: TenantId) -> str:
+    """The partition of a tenant's metrics."""
+    return join("metric", tenant)
+
+
+def mappings_of(tenant: TenantId) -> str:
+    """The partition of a tenant's mappings."""
+    return join("mapping", tenant)
+
+
+def customers_of(tenant: TenantId) -> str:
+    """The partition of a tenant's customers."""
+    return join("customer", tenant)
+
+
+def _key(partition: str, sort: str) -> "Key":
+    return {"pk": {"S": partition}, "sk": {"S": sort}}
