@@ -111,3 +111,24 @@ def _stream_record(entry: LedgerEntry, sequence_number: str) -> dict[str, Any]:
             "StreamViewType": "NEW_IMAGE",
         },
     }
+
+
+def a_queue_batch(*bodies: object) -> dict[str, Any]:
+    """An invocation by the queue: messages `m-1`, `m-2`, ...; text goes as it is, the rest as JSON.
+
+    A test that sends a message again gives it its place, or a batch of its own.
+    """
+    return {
+        "Records": [
+            {
+                "messageId": f"m-{number}",
+                "receiptHandle": f"handle-{number}",
+                "body": body if isinstance(body, str) else json.dumps(body),
+                "attributes": {"ApproximateReceiveCount": "1"},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:1:usage-events",
+            }
+            for number, body in enumerate(bodies, start=1)
+        ]
+    }

@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: real DynamoDB Local, one per test process, fresh tables per test."""
+"""Fixtures that all tests share: DynamoDB Local, one per process, with fresh tables per test."""
 
 import itertools
 import os
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import settings
+
 from local import dynamodb_local
 from local.ports import free_port
 from metering.config import Config
@@ -14,6 +16,9 @@ from metering.wiring import Wiring, using
 os.environ.setdefault("AWS_ACCESS_KEY_ID", "local")
 os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "local")
 os.environ.setdefault("AWS_DEFAULT_REGION", dynamodb_local.REGION)
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=100)
+settings.load_profile("repeatable")
 
 _prefixes = (f"t{number}-" for number in itertools.count())
 

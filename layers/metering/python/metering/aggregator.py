@@ -76,11 +76,11 @@ class Aggregator:
         buckets = {key.bucket_key for key in by_lane}
         # Listed before and marked after: no counter is ever unlisted, no change unmarked.
         self._lanes.list_counters(_newest(records))
+        self._set_aside([_unreadable(record, self._clock.now()) for record in unreadable])
         failed, unfoldable = self._fold_lanes(by_lane)
-        self._set_aside(unfoldable, unreadable)
         self._lanes.mark_changed(buckets)
         late = sum(record.entry.is_late for record in records)
-        return Folded(failed, len(records), len(buckets), late, len(unfoldable))
+        return Folded(failed, len(records), len(buckets), late, unfoldable)
 
     def _by_lane(self, shard: str, records: Sequence[Record]) -> LaneRecords:
         starts = self._bucket_starts(records)
@@ -107,24 +107,25 @@ class Aggregator:
 
     # --- lanes ------------------------------------------------------------------------------------
 
-    def _fold_lanes(self, by_lane: LaneRecords) -> tuple[str | None, list[Record]]:
-        """Advance every lane; the position to come again from, and what could not be folded."""
+    def _fold_lanes(self, by_lane: LaneRecords) -> tuple[str | None, int]:
+        """Advance every lane; the position to come again from, and how many were unfoldable."""
         self._warm_up(by_lane)
-        unfoldable: dict[str, Record] = {}
+        unfoldable: set[str] = set()
         pending, failed = set(by_lane), set[LaneKey]()
         for _ in range(ROUNDS_MAX):
             steps = self._steps(by_lane, pending)
-            outcomes = self._lanes.write(list(steps.items()))
+            # Before the lane passes them: once it has, nobody meets these records again.
+            unfoldable |= self._set_unfoldable_aside(steps.values())
+            moves = [(key, step) for key, step in steps.items() if step.after is not step.before]
             refused = set()
-            for (key, step), outcome in zip(steps.items(), outcomes, strict=True):
-                unfoldable |= {record.position: record for record in step.unfoldable}
+            for (key, _), outcome in zip(moves, self._lanes.write(moves), strict=True):
                 self._keep_warm(key, outcome)
                 failed |= {key} if isinstance(outcome, WriteFailed) else set()
                 refused |= {key} if isinstance(outcome, Refused) else set()
             pending = refused
             if not pending:
                 break
-        return _first_position(by_lane, failed | pending), list(unfoldable.values())
+        return _first_position(by_lane, failed | pending), len(unfoldable)
 
     def _warm_up(self, by_lane: LaneRecords) -> None:
         cold = [key for key in by_lane if key not in self._warm]
@@ -149,11 +150,15 @@ class Aggregator:
 
     # --- quarantine -------------------------------------------------------------------------------
 
-    def _set_aside(self, unfoldable: Sequence[Record], unreadable: Sequence[Unreadable]) -> None:
-        if unfoldable or unreadable:
-            now = self._clock.now()
-            items = [_unfoldable(record, now) for record in unfoldable]
-            self._quarantine.put(items + [_unreadable(record, now) for record in unreadable])
+    def _set_unfoldable_aside(self, steps: Iterable[Advance]) -> set[str]:
+        """Quarantine what the steps pass over; the positions of it."""
+        records = {record.position: record for step in steps for record in step.unfoldable}
+        self._set_aside([_unfoldable(record, self._clock.now()) for record in records.values()])
+        return set(records)
+
+    def _set_aside(self, items: Sequence[Quarantined]) -> None:
+        if items:
+            self._quarantine.put(items)
 
 
 def _newest(records: Iterable[Record]) -> dict[CounterKey, datetime]:

@@ -5,7 +5,7 @@ spelling of one event has one key and one content hash.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -25,6 +25,9 @@ KEY_CHARACTERS_MAX = 255
 METRIC_CHARACTERS_MAX = 100
 TENANT_CHARACTERS_MAX = 100
 CUSTOMER_CHARACTERS_MAX = 255
+RESOURCE_CHARACTERS_MAX = 255
+BYTES_A_CHARACTER = 2
+"""On average, of the names that are joined in a sort key: 455 characters make 910 bytes."""
 
 
 class Source(StrEnum):
@@ -82,8 +85,15 @@ def _content(event: UsageEvent) -> str:
 # --- reading what a client sent -------------------------------------------------------------------
 
 
-def _text(*, longest: int, controls_allowed: bool = False) -> BeforeValidator:
-    """A check for a name: not blank, not too long, printable, and valid Unicode."""
+def _checker(
+    *, longest: int, in_key: bool = False, controls_allowed: bool = False
+) -> Callable[[object], str]:
+    """A check for a name: not blank, not too long, printable, and valid Unicode.
+
+    DynamoDB bounds a sort key to 1,024 bytes. Tenant, customer and metric stand in one together, so
+    each is bounded in bytes too; ASCII never meets that bound.
+    """
+    bytes_max = longest * BYTES_A_CHARACTER
 
     def check(value: object) -> str:
         if not isinstance(value, str):
@@ -100,11 +110,42 @@ def _text(*, longest: int, controls_allowed: bool = False) -> BeforeValidator:
             raise PydanticCustomError(
                 "text", "must be valid Unicode (it holds half a surrogate pair)"
             )
+        if in_key and not value.isascii() and len(value.encode()) > bytes_max:
+            raise PydanticCustomError(
+                "text",
+                "must take at most {limit} bytes in UTF-8, got {size}",
+                {"limit": bytes_max, "size": len(value.encode())},
+            )
         if not controls_allowed and not value.isprintable():
             raise PydanticCustomError("text", "must not contain control or invisible characters")
         return value
 
-    return BeforeValidator(check)
+    return check
+
+
+_check_tenant = _checker(longest=TENANT_CHARACTERS_MAX, in_key=True)
+_check_metric = _checker(longest=METRIC_CHARACTERS_MAX, in_key=True)
+_check_customer = _checker(longest=CUSTOMER_CHARACTERS_MAX, in_key=True)
+_check_resource = _checker(longest=RESOURCE_CHARACTERS_MAX)
+_check_key = _checker(longest=KEY_CHARACTERS_MAX, controls_allowed=True)
+
+
+def tenant_named(name: object) -> TenantId:
+    """The tenant that a request names where no API key proves one.
+
+    Raises:
+        ValueError: no valid name.
+    """
+    return TenantId(_check_tenant(name))
+
+
+def key_given(key: object) -> IdempotencyKey:
+    """The idempotency key that a request's header gives.
+
+    Raises:
+        ValueError: no valid key.
+    """
+    return IdempotencyKey(_check_key(key))
 
 
 def _absent_if_empty(value: object) -> object:
@@ -150,21 +191,21 @@ class IncomingEvent(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    tenant_id: Annotated[str, _text(longest=TENANT_CHARACTERS_MAX)] | None = Field(
+    tenant_id: Annotated[str, BeforeValidator(_check_tenant)] | None = Field(
         None, validation_alias=AliasChoices("tenantId", "tenant_id")
     )
-    metric: Annotated[str, _text(longest=METRIC_CHARACTERS_MAX)]
-    customer_ref: Annotated[str, _text(longest=CUSTOMER_CHARACTERS_MAX)] = Field(
+    metric: Annotated[str, BeforeValidator(_check_metric)]
+    customer_ref: Annotated[str, BeforeValidator(_check_customer)] = Field(
         validation_alias=AliasChoices("customerRef", "customer_ref")
     )
     resource_id: Annotated[
-        Annotated[str, _text(longest=255)] | None, BeforeValidator(_absent_if_empty)
+        Annotated[str, BeforeValidator(_check_resource)] | None, BeforeValidator(_absent_if_empty)
     ] = Field(None, validation_alias=AliasChoices("resourceId", "resource_id"))
     quantity: Annotated[Decimal, BeforeValidator(_quantity)]
     ts: Annotated[datetime, BeforeValidator(_timestamp)]
     meta: Annotated[str, BeforeValidator(_meta)] = "{}"
     idempotency_key: Annotated[
-        Annotated[str, _text(longest=KEY_CHARACTERS_MAX, controls_allowed=True)] | None,
+        Annotated[str, BeforeValidator(_check_key)] | None,
         BeforeValidator(_absent_if_empty),
     ] = Field(None, validation_alias=AliasChoices("idempotencyKey", "idempotency_key"))
     source: Source = Source.HTTP
@@ -253,6 +294,7 @@ def canonical_json(value: object) -> str:
 def _canonical_number(number: Decimal) -> str:
     if not number.is_finite():
         raise ValueError(f"{number} is not JSON")
-    if abs(number.adjusted()) > META_BYTES_MAX:
-        return str(number)  # plain notation of 1e999999 would be a megabyte of zeros
+    if number and abs(number.adjusted()) > META_BYTES_MAX:
+        # Plain notation of 1e999999 would be a megabyte of zeros.
+        return str(quantity.without_trailing_zeros(number))
     return quantity.canonical(number)

@@ -3,10 +3,12 @@
 One bad event never refuses its neighbours, and nothing is answered `accepted` before it is durable.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from metering import event, times
 from metering.errors import Refusal, RetryableError
@@ -41,6 +43,16 @@ class EventResult:
     """Nothing is wrong with the event; the same again may be taken."""
     is_late: bool = False
     """Taken into the ledger and held back from the counter until approved."""
+
+
+class TakesEvents(Protocol):
+    """Whatever events are handed to: `Ingest`, or something around it."""
+
+    def take(
+        self, sent: Sequence[object], *, tenant: TenantId | None, header_key: str | None = None
+    ) -> list[EventResult]:
+        """See `Ingest.take`."""
+        ...
 
 
 class Ingest:
@@ -79,23 +91,31 @@ class Ingest:
             return _refused(parsed, "Event timestamp too far in the future")
         settings = self._settings.metric(parsed.tenant, parsed.metric)
         is_late = now - parsed.occurred_at > settings.lateness
-        if is_late and settings.late_policy is LatePolicy.REJECT:
+        if is_late and settings.late_policy is LatePolicy.REJECT and not self._is_taken(parsed):
             return _refused(parsed, _too_late(settings))
         held = is_late and settings.late_policy is LatePolicy.ADJUST
         return LedgerEntry(parsed, received_at=now, is_late=held)
+
+    def _is_taken(self, sent: UsageEvent) -> bool:
+        """Whether an event's key stands in the ledger, so that this may be a retry of it."""
+        return self._ledger.get(sent.tenant, sent.key) is not None
 
     # --- the ledger -------------------------------------------------------------------------------
 
     def _append(self, judged: Sequence[LedgerEntry | EventResult]) -> list[EventResult]:
         results = {at: item for at, item in enumerate(judged) if isinstance(item, EventResult)}
         waiting = {at: item for at, item in enumerate(judged) if isinstance(item, LedgerEntry)}
+        copies = _copies(waiting)
+        for at in copies:
+            del waiting[at]
         while waiting:
-            # A key that stands twice in a request goes in two rounds: the second meets the first.
+            # A key with two contents in a request goes in two rounds: the second meets the first.
             first_of_key = {_identity(waiting[at]): at for at in reversed(waiting)}
             batch = {at: waiting.pop(at) for at in sorted(first_of_key.values())}
             outcomes = self._ledger.append(list(batch.values()))
             for (at, entry), outcome in zip(batch.items(), outcomes, strict=True):
                 results[at] = self._result(entry, outcome)
+        results |= {at: _of_copy(results[original]) for at, original in copies.items()}
         return [results[at] for at in range(len(judged))]
 
     def _result(self, entry: LedgerEntry, outcome: Appended) -> EventResult:
@@ -136,11 +156,35 @@ def _header_keys(sent: Sequence[object], header_key: str | None) -> list[Idempot
 
 
 def _is_keyless(raw: object) -> bool:
-    return isinstance(raw, dict) and not (raw.get("idempotencyKey") or raw.get("idempotency_key"))
+    # Of two spellings the first is the one that is read, even when it is empty.
+    return isinstance(raw, dict) and not raw.get("idempotencyKey", raw.get("idempotency_key"))
 
 
 def _identity(entry: LedgerEntry) -> tuple[TenantId, IdempotencyKey]:
     return entry.event.tenant, entry.event.key
+
+
+def _copies(entries: Mapping[int, LedgerEntry]) -> dict[int, int]:
+    """Which of a request's events are the same as an earlier one of it, and as which.
+
+    They are never sent to the ledger: it would meet the `received_at` of this very request, and
+    take the second copy for the client library's retry of the first.
+    """
+    times_sent = Counter(map(_identity, entries.values()))
+    originals: dict[tuple[tuple[TenantId, IdempotencyKey], bytes], int] = {}
+    copies: dict[int, int] = {}
+    for at, entry in entries.items():
+        identity = _identity(entry)
+        if times_sent[identity] > 1:
+            original = originals.setdefault((identity, entry.event.content_hash()), at)
+            copies |= {at: original} if original != at else {}
+    return copies
+
+
+def _of_copy(result: EventResult) -> EventResult:
+    if result.status is Status.ACCEPTED:
+        return replace(result, status=Status.DUPLICATE, is_late=False)
+    return result
 
 
 def _refused(sent: UsageEvent, error: str) -> EventResult:

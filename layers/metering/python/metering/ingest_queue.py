@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from metering.errors import BadRequestError, RetryableError
 from metering.event import canonical_json
-from metering.ingest import EVENTS_MAX, EventResult, Ingest, Status
+from metering.ingest import EVENTS_MAX, EventResult, Status, TakesEvents
 from metering.ingest_request import read_json
 from metering.names import IdempotencyKey, TenantId
 from metering.ports import Clock, Quarantine, Quarantined
@@ -30,7 +30,7 @@ class Sent(NamedTuple):
 class IngestQueue:
     """Takes messages' events into the ledger."""
 
-    def __init__(self, ingest: Ingest, quarantine: Quarantine, clock: Clock) -> None:
+    def __init__(self, ingest: TakesEvents, quarantine: Quarantine, clock: Clock) -> None:
         self._ingest = ingest
         self._quarantine = quarantine
         self._clock = clock
@@ -141,8 +141,6 @@ def _is_fit(value: object) -> bool:
 
 def _text_of(event: object) -> str:
     try:
-        text = canonical_json(event)
-        text.encode()
-    except ValueError:
+        return canonical_json(event)
+    except (ValueError, RecursionError):  # it holds what JSON lacks, or is nested beyond reason
         return repr(event)
-    return text

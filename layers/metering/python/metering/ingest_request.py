@@ -2,10 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from metering import event
 from metering.auth import MISMATCHED_TENANT_IN_EVENTS, Caller
 from metering.errors import BadRequestError
 from metering.ingest import EVENTS_MAX, EventResult, Status
@@ -18,8 +19,8 @@ RETRY_AFTER_S = "1"
 def read_json(body: bytes) -> Any:
     """The JSON of a body, every number as a `Decimal` with all its digits.
 
-    NaN and Infinity, which Python would take, become values that no event is valid with, so that
-    they refuse their own event and not the request.
+    NaN and Infinity, which Python would take, and exponents beyond reason become values that no
+    event is valid with, so that they refuse their own event and not the request.
 
     Raises:
         BadRequestError: 413 when too large, 400 when no JSON.
@@ -32,9 +33,24 @@ def read_json(body: bytes) -> Any:
             error="Payload Too Large",
         )
     try:
-        return json.loads(body, parse_float=Decimal, parse_int=Decimal, parse_constant=Decimal)
+        return _loads(body)
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"The body is not JSON: {error}", error="SyntaxError") from None
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_float=Decimal, parse_int=Decimal, parse_constant=Decimal)
+    except InvalidOperation:
+        return json.loads(body, parse_float=_number, parse_int=_number, parse_constant=_number)
+
+
+def _number(text: str) -> Decimal:
+    """A number, or NaN in place of one whose exponent no `Decimal` can hold."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("NaN")
 
 
 def read_events(body: object) -> list[object]:
@@ -66,28 +82,30 @@ def owner_of(events: Sequence[object], caller: Caller, named: Sequence[object]) 
 
     Raises:
         AuthError: 403, a place names a tenant that is not the caller's.
+        BadRequestError: 400, what the request names is no valid tenant.
     """
     owner = caller.tenant_among(named)
     if owner is None:
         return None
-    if any(_names_another(event, owner) for event in events):
-        Caller(owner, caller.scopes).tenant_among(
-            map(_tenant_of, events), error=MISMATCHED_TENANT_IN_EVENTS
-        )
+    if caller.tenant is None:
+        owner = _valid_tenant(owner)
+    Caller(owner, caller.scopes).tenant_among(_named_by(events), error=MISMATCHED_TENANT_IN_EVENTS)
     return owner
 
 
-def _tenant_of(event: object) -> object:
-    if not isinstance(event, dict):
-        return None
-    return event.get("tenantId", event.get("tenant_id"))
+def _valid_tenant(name: str) -> TenantId:
+    try:
+        return event.tenant_named(name)
+    except ValueError as error:
+        raise BadRequestError(f"tenantId: {error}", error="Validation Error") from None
 
 
-def _names_another(event: object, owner: TenantId) -> bool:
-    if not isinstance(event, dict):
-        return False
-    # Both spellings are looked at: the second must not hide behind the first.
-    return bool(event.get("tenantId", owner) != owner or event.get("tenant_id", owner) != owner)
+def _named_by(events: Sequence[object]) -> Iterator[object]:
+    """The tenants that events name; the second spelling must not hide behind the first."""
+    for sent in events:
+        if isinstance(sent, dict):
+            yield sent.get("tenantId")
+            yield sent.get("tenant_id")
 
 
 # --- answering ------------------------------------------------------------------------------------
@@ -150,9 +168,12 @@ def header_key(headers: Mapping[str, str]) -> str | None:
     """The request's Idempotency-Key.
 
     Raises:
-        BadRequestError: 400, longer than 255 characters.
+        BadRequestError: 400, no event may have it as its key.
     """
-    key = headers.get("idempotency-key") or None
-    if key is not None and len(key) > 255:  # noqa: PLR2004 (as in `metering.event`)
-        raise BadRequestError("Idempotency-Key must be at most 255 characters", error="Error")
-    return key
+    key = headers.get("idempotency-key")
+    if not key:
+        return None
+    try:
+        return event.key_given(key)
+    except ValueError as error:
+        raise BadRequestError(f"Idempotency-Key: {error}", error="Error") from None

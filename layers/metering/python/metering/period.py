@@ -7,7 +7,7 @@ where a period starts, so that a period's total is a fold of whole buckets.
 
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import MINYEAR, UTC, datetime, timedelta
 from typing import NamedTuple
 
 DAY = timedelta(days=1)
@@ -46,6 +46,8 @@ class BillingCalendar:
         return Span(max(midnight, period.start), min(midnight + DAY, period.end))
 
     def _start_in(self, year: int, month: int) -> datetime:
+        if year < MINYEAR:  # the first period there is begins with time itself
+            return datetime.min.replace(tzinfo=UTC)
         day = min(self.anchor.day, monthrange(year, month)[1])
         return self.anchor.replace(year=year, month=month, day=day)
 

@@ -70,7 +70,7 @@ def _bounded(number: Decimal) -> Decimal:
         )
     exponent = number.as_tuple().exponent
     if isinstance(exponent, int) and exponent < _SMALLEST_EXPONENT:
-        number = _without_trailing_zeros(number)
+        number = without_trailing_zeros(number)
         exponent = number.as_tuple().exponent
         if isinstance(exponent, int) and exponent < _SMALLEST_EXPONENT:
             raise InvalidQuantityError(
@@ -79,7 +79,7 @@ def _bounded(number: Decimal) -> Decimal:
     return number
 
 
-def _without_trailing_zeros(number: Decimal) -> Decimal:
+def without_trailing_zeros(number: Decimal) -> Decimal:
     """Strip zeros by the digits themselves: `normalize` would round to a context's precision."""
     sign, digits, exponent = number.as_tuple()
     if not isinstance(exponent, int):

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 _BODY = "metering_body"
-_WRITTEN_AT_ONCE = {"PutItem": ("Item", {}), "BatchExecuteStatement": ("Statements", ())}
+_WRITTEN_AT_ONCE: dict[str, tuple[str, Any]] = {
+    "PutItem": ("Item", {}),
+    "BatchExecuteStatement": ("Statements", ()),
+}
 """Per operation: its large parameter, and what stands there for the generic serializer."""
 
 

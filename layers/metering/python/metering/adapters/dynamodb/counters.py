@@ -16,6 +16,7 @@ from metering.adapters.dynamodb.counter_item import (
     read_usage,
 )
 from metering.adapters.dynamodb.epochs import DynamoEpochs
+from metering.adapters.dynamodb.refusals import items_of
 from metering.counter import BucketKey, CounterKey, Usage, total
 from metering.errors import RetryableError
 from metering.keys import join, shard_of, split
@@ -92,7 +93,7 @@ class DynamoCounters:
             },
             ConsistentRead=True,
         )
-        return [item for page in pages for item in page["Items"]]
+        return list(items_of(pages))
 
     def known(
         self, tenant: TenantId, *, customer: CustomerRef | None = None
@@ -116,11 +117,10 @@ class DynamoCounters:
             ExpressionAttributeValues=values,
             ConsistentRead=True,
         )
-        for page in pages:
-            for item in page["Items"]:
-                listed_customer, metric = split(item["sk"]["S"])
-                counter = CounterKey(tenant, CustomerRef(listed_customer), Metric(metric))
-                yield KnownCounter(counter, times.from_text(item["newest"]["S"]))
+        for item in items_of(pages):
+            listed_customer, metric = split(item["sk"]["S"])
+            counter = CounterKey(tenant, CustomerRef(listed_customer), Metric(metric))
+            yield KnownCounter(counter, times.from_text(item["newest"]["S"]))
 
     def changed_since(self, instant: datetime) -> set[BucketKey]:
         """See `Counters.changed_since`; looks at one slot before the instant's as well."""
@@ -139,11 +139,10 @@ class DynamoCounters:
             ExpressionAttributeValues={":slot": {"S": partition}},
             ConsistentRead=True,
         )
-        for page in pages:
-            for item in page["Items"]:
-                tenant, customer, metric, bucket = split(item["sk"]["S"])
-                counter = CounterKey(TenantId(tenant), CustomerRef(customer), Metric(metric))
-                yield BucketKey(counter, times.from_text(bucket))
+        for item in items_of(pages):
+            tenant, customer, metric, bucket = split(item["sk"]["S"])
+            counter = CounterKey(TenantId(tenant), CustomerRef(customer), Metric(metric))
+            yield BucketKey(counter, times.from_text(bucket))
 
 
 def _by_bucket(items: Sequence[Item]) -> dict[tuple[Metric, datetime], list[tuple[str, Item]]]:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from metering import times
+from metering.adapters.dynamodb.refusals import items_of, retryable
 from metering.epoch import Epochs
 from metering.errors import ConflictError
 from metering.keys import join, split
@@ -41,7 +42,10 @@ class DynamoEpochs:
 
     def read(self, tenant: TenantId) -> Epochs:
         """A tenant's epochs as they stand now."""
-        answer = self._client.get_item(TableName=self._table, Key=_key(tenant), ConsistentRead=True)
+        with retryable():
+            answer = self._client.get_item(
+                TableName=self._table, Key=_key(tenant), ConsistentRead=True
+            )
         return _from_item(answer.get("Item", {}))
 
     def change(self, tenant: TenantId, before: Epochs, after: Epochs) -> None:
@@ -69,7 +73,7 @@ class DynamoEpochs:
             ExpressionAttributeValues={":partition": {"S": _PARTITION}},
             ConsistentRead=True,
         )
-        items = [item for page in pages for item in page["Items"] if "next_cut" in item]
+        items = (item for item in items_of(pages) if "next_cut" in item)
         return [TenantId(split(item["sk"]["S"])[0]) for item in items]
 
 

@@ -19,6 +19,7 @@ from metering.adapters.dynamodb.counter_item import (
     read_usage,
     usage_values,
 )
+from metering.adapters.dynamodb.refusals import items_of
 from metering.counter import CounterKey
 from metering.lane import LaneKey
 from metering.lane_folder import Base, StoredLane
@@ -42,8 +43,7 @@ class DynamoLaneStore:
         pages = self._client.get_paginator("scan").paginate(
             TableName=self._table, FilterExpression="attribute_exists(h)", ConsistentRead=True
         )
-        for page in pages:
-            yield from map(_stored_lane, page["Items"])
+        yield from map(_stored_lane, items_of(pages))
 
     def base(self, key: LaneKey) -> Base:
         """See `LaneStore.base`."""

@@ -20,6 +20,7 @@ from metering.adapters.dynamodb.ledger_item import (
     partition_key,
     to_item,
 )
+from metering.adapters.dynamodb.refusals import items_of, retryable
 from metering.counter import CounterKey
 from metering.event import LedgerEntry
 from metering.names import IdempotencyKey, TenantId
@@ -110,11 +111,12 @@ class DynamoLedger:
 
     def get(self, tenant: TenantId, key: IdempotencyKey) -> LedgerEntry | None:
         """See `Ledger.get`."""
-        answer = self._client.get_item(
-            TableName=self._table,
-            Key={"pk": {"S": partition_key(tenant, key)}},
-            ConsistentRead=True,
-        )
+        with retryable():
+            answer = self._client.get_item(
+                TableName=self._table,
+                Key={"pk": {"S": partition_key(tenant, key)}},
+                ConsistentRead=True,
+            )
         return from_item(answer["Item"]) if "Item" in answer else None
 
     def of_counter(
@@ -156,11 +158,10 @@ class DynamoLedger:
             ScanIndexForward=not newest_first,
             PaginationConfig=paging,  # type: ignore[arg-type]
         )
-        for page in pages:
-            for item in page["Items"]:
-                entry = from_item(item)
-                if entry.event.occurred_at < span.end:  # BETWEEN takes in the end itself
-                    yield entry
+        for item in items_of(pages):
+            entry = from_item(item)
+            if entry.event.occurred_at < span.end:  # BETWEEN takes in the end itself
+                yield entry
 
     def of_tenant(self, tenant: TenantId) -> Iterator[LedgerEntry]:
         """See `Ledger.of_tenant`; reads the whole table, other tenants' entries included."""
@@ -170,8 +171,7 @@ class DynamoLedger:
             ExpressionAttributeValues={":tenant": {"S": tenant}},
             ConsistentRead=True,
         )
-        for page in pages:
-            yield from map(from_item, page["Items"])
+        yield from map(from_item, items_of(pages))
 
 
 def _by_time(entry: LedgerEntry) -> tuple[Any, str]:

@@ -1,7 +1,7 @@
 """The `quarantine` table: input that could not be taken or folded, whole, with its reason."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PART_BYTES_MAX = 300_000
 """DynamoDB takes items of 400 KB; a message of 1 MiB that does not compress is cut in parts."""
 _NO_TENANT = "unknown"
+_HALVES = "surrogatepass"
+"""Input may hold half a surrogate pair, which is no Unicode; it is kept all the same."""
 
 
 class DynamoQuarantine:
@@ -39,37 +41,39 @@ class DynamoQuarantine:
 
     def of_key(self, tenant: TenantId, key: IdempotencyKey) -> list[Quarantined]:
         """See `Quarantine.of_key`."""
-        answer = self._client.query(
-            TableName=self._table,
+        items = self._query(
             KeyConditionExpression="pk = :subject",
             ExpressionAttributeValues={":subject": {"S": join(tenant, key)}},
             ConsistentRead=True,
         )
-        found = _from_items(answer["Items"])
+        found = _from_items(list(items))
         return sorted(found, key=lambda item: item.recorded_at, reverse=True)
 
     def newest(self, tenant: TenantId | None, limit: int) -> list[Quarantined]:
         """See `Quarantine.newest`."""
-        answer = self._client.query(
-            TableName=self._table,
+        items = self._query(
             IndexName="by_tenant",
             KeyConditionExpression="gp = :tenant",
             ExpressionAttributeValues={":tenant": {"S": _tenant_partition(tenant)}},
             ScanIndexForward=False,
-            Limit=limit,
+            PaginationConfig={"MaxItems": limit, "PageSize": limit},
         )
-        return [whole for item in answer["Items"] for whole in self._whole(item)]
+        return [whole for item in items for whole in self._whole(item)]
 
     def _whole(self, head: dict[str, Any]) -> list[Quarantined]:
         """A listed item with its payload's further parts."""
         if head["parts"]["N"] == "1":
             return _from_items([head])
-        answer = self._client.query(
-            TableName=self._table,
+        items = self._query(
             KeyConditionExpression="pk = :subject AND begins_with(sk, :id)",
             ExpressionAttributeValues={":subject": head["pk"], ":id": {"S": head["id"]["S"] + "#"}},
         )
-        return _from_items(answer["Items"])
+        return _from_items(list(items))
+
+    def _query(self, **request: Any) -> Iterator[dict[str, Any]]:
+        """All items of a query; a page ends at 1 MB, which is three parts of a payload."""
+        pages = self._client.get_paginator("query").paginate(TableName=self._table, **request)
+        return (item for page in pages for item in page["Items"])
 
 
 def _tenant_partition(tenant: TenantId | None) -> str:
@@ -84,7 +88,7 @@ def _subject(item: Quarantined) -> str:
 
 
 def _to_items(item: Quarantined) -> list[dict[str, Any]]:
-    packed = zlib.compress(item.payload.encode())
+    packed = zlib.compress(item.payload.encode(errors=_HALVES))
     parts = [bytes(part) for part in batched(packed, PART_BYTES_MAX, strict=False)]
     head: dict[str, Any] = {
         "pk": {"S": _subject(item)},
@@ -131,6 +135,6 @@ def _from_head(head: dict[str, Any], parts: list[dict[str, Any]]) -> Quarantined
         kind=head["kind"]["S"],
         reason=head["reason"]["S"],
         origin=head["origin"]["S"],
-        payload=zlib.decompress(payload).decode(),
+        payload=zlib.decompress(payload).decode(errors=_HALVES),
         recorded_at=times.from_text(head["at"]["S"]),
     )

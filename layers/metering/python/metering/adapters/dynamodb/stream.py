@@ -8,6 +8,7 @@ from typing import Any
 
 from metering.adapters.dynamodb.ledger_item import from_item
 from metering.errors import InvariantBrokenError
+from metering.event import LedgerEntry
 from metering.keys import digest
 from metering.lane import Record, Unreadable, position_of
 
@@ -43,10 +44,17 @@ def _read(change: Mapping[str, Any]) -> Record | Unreadable:
     position = position_of(change["SequenceNumber"])
     image = change.get("NewImage", {})
     try:
-        return Record(position, from_item(image))
+        return Record(position, _with_offsets(from_item(image)))
     except (KeyError, TypeError, ValueError, InvalidOperation) as error:
         reason = f"not a ledger entry: {type(error).__name__} {error}"
         return Unreadable(position, reason, json.dumps(image, default=str))
+
+
+def _with_offsets(entry: LedgerEntry) -> LedgerEntry:
+    """The same entry; a time without an offset compares with no other and would stop the stream."""
+    if entry.event.occurred_at.tzinfo is None or entry.received_at.tzinfo is None:
+        raise ValueError("a time without an offset")
+    return entry
 
 
 def _shard(event: Mapping[str, Any]) -> str:

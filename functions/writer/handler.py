@@ -1,0 +1,29 @@
+"""Schedule: tell Stripe what changed counters add up to.
+
+Retries belong to the schedule: what one run could not finish, the next one goes on with.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+
+from metering import wiring
+
+
+class Context(Protocol):
+    """What is used of Lambda's context."""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """How much time the invocation has left."""
+        ...
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """One run of the writer; answers what it did."""
+
+    def remaining() -> timedelta:
+        return timedelta(milliseconds=context.get_remaining_time_in_millis())
+
+    return wiring.current().writer.run(context.aws_request_id, remaining)

@@ -1,0 +1,219 @@
+"""Streams and pushes as items of the `billing` table and back.
+
+streams   pk = tenant, month in which the period begins, shard    sk = counter, start, stream id
+pushes    pk = stream id                                          sk = number, ten digits
+in need   pk = shard                                              sk = stream id
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from metering import times
+from metering.counter import CounterKey
+from metering.keys import digest, join, shard_of
+from metering.minutes import Gap, Minutes
+from metering.names import CustomerRef, Identifier, Metric, TenantId
+from metering.period import Span
+from metering.push import Mode, Push, PushState, PushStream, Stop, StreamKey, Target
+
+type Item = dict[str, Any]
+
+STREAM_SHARDS = 16
+"""Partitions of a tenant's streams of one month: 16,000 write units a second."""
+IN_NEED_SHARDS = 8
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+def key(partition: str, sort: str) -> Item:
+    """A primary key."""
+    return {"pk": {"S": partition}, "sk": {"S": sort}}
+
+
+def streams_partition(tenant: TenantId, month: str, shard: int) -> str:
+    """One of the partitions that hold a tenant's streams of a month."""
+    return join("streams", tenant, month, str(shard))
+
+
+def partition_of(counter: CounterKey, instant: datetime) -> str:
+    """The partition that holds a counter's streams of the periods that begin in a month."""
+    shard = shard_of(join(counter.customer, counter.metric), STREAM_SHARDS)
+    return streams_partition(counter.tenant, f"{instant:%Y-%m}", shard)
+
+
+def counter_prefix(counter: CounterKey) -> str:
+    """How the sort keys of a counter's streams begin.
+
+    Names may be longer than a sort key, so they stand there as a hash.
+    """
+    return f"{digest(join(counter.customer, counter.metric)).hex()}#"
+
+
+def stream_prefix(counter: CounterKey, period: Span) -> str:
+    """How the sort keys of a counter's streams of a period begin."""
+    return f"{counter_prefix(counter)}{times.to_text(period.start)}#"
+
+
+def stream_key(stream: PushStream) -> Item:
+    """Where a stream stands."""
+    counter, period = stream.key.counter, stream.key.period
+    return key(partition_of(counter, period.start), stream_prefix(counter, period) + stream.key.id)
+
+
+def pushes_partition(stream_id: str) -> str:
+    """The partition of a stream's closed pushes."""
+    return join("pushes", stream_id)
+
+
+def in_need_partition(shard: int) -> str:
+    """One of the partitions that list the streams in need."""
+    return join("in_need", str(shard))
+
+
+def in_need_key(stream: PushStream) -> Item:
+    """Where a stream is listed while it is in need."""
+    stream_id = stream.key.id
+    return key(in_need_partition(shard_of(stream_id, IN_NEED_SHARDS)), stream_id)
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+def stream_item(stream: PushStream) -> Item:
+    """A stream with its open push; its version and listing as they are given."""
+    target, counter, period, incarnation = stream.key
+    item = stream_key(stream) | {
+        "account": {"S": target.account},
+        "mode": {"S": target.mode},
+        "event_name": {"S": target.event_name},
+        "stripe_customer": {"S": target.customer},
+        "tenant": {"S": counter.tenant},
+        "customer": {"S": counter.customer},
+        "metric": {"S": counter.metric},
+        "period_start": {"S": times.to_text(period.start)},
+        "period_end": {"S": times.to_text(period.end)},
+        "incarnation": {"N": str(incarnation)},
+        "meter": {"S": stream.meter_id},
+        "scale": {"N": str(stream.scale)},
+        "accepted": {"N": str(stream.accepted)},
+        "next_seq": {"N": str(stream.next_seq)},
+        "gaps": {"S": ",".join(f"{gap.first}-{gap.last}" for gap in stream.minutes.gaps)},
+        "version": {"N": str(stream.version)},
+        "listed": {"BOOL": stream.is_listed},
+        **_instants(accepted_at=stream.accepted_at),
+    }
+    if stream.open is not None:
+        item["open"] = {"M": push_attributes(stream.open)}
+    if stream.stopped is not None:
+        item["stopped"] = {"M": _stop_attributes(stream.stopped)}
+    return item
+
+
+def read_stream(item: Mapping[str, Any]) -> PushStream:
+    """The stream that `stream_item` wrote."""
+    return PushStream(
+        key=_read_key(item),
+        meter_id=item["meter"]["S"],
+        scale=int(item["scale"]["N"]),
+        accepted=int(item["accepted"]["N"]),
+        accepted_at=_instant(item, "accepted_at"),
+        next_seq=int(item["next_seq"]["N"]),
+        open=read_push(item["open"]["M"]) if "open" in item else None,
+        minutes=_read_minutes(item["gaps"]["S"]),
+        stopped=_read_stop(item["stopped"]["M"]) if "stopped" in item else None,
+        version=int(item["version"]["N"]),
+        is_listed=item["listed"]["BOOL"],
+    )
+
+
+def _read_key(item: Mapping[str, Any]) -> StreamKey:
+    texts = {name: value["S"] for name, value in item.items() if "S" in value}
+    return StreamKey(
+        Target(
+            texts["account"], Mode(texts["mode"]), texts["event_name"], texts["stripe_customer"]
+        ),
+        CounterKey(
+            TenantId(texts["tenant"]), CustomerRef(texts["customer"]), Metric(texts["metric"])
+        ),
+        Span(times.from_text(texts["period_start"]), times.from_text(texts["period_end"])),
+        int(item["incarnation"]["N"]),
+    )
+
+
+def _read_minutes(text: str) -> Minutes:
+    pairs = (part.split("-") for part in text.split(","))
+    return Minutes(tuple(Gap(int(first), int(last)) for first, last in pairs))
+
+
+def _stop_attributes(stop: Stop) -> Item:
+    texts = {"reason": {"S": stop.reason}, "message": {"S": stop.message}}
+    return texts | _instants(since=stop.since, until=stop.until)
+
+
+def _read_stop(item: Mapping[str, Any]) -> Stop:
+    since = times.from_text(item["since"]["S"])
+    return Stop(item["reason"]["S"], item["message"]["S"], since, _instant(item, "until"))
+
+
+# --- pushes ---------------------------------------------------------------------------------------
+
+
+def push_item(stream: PushStream, push: Push) -> Item:
+    """A closed push in its stream's history."""
+    return key(pushes_partition(stream.key.id), f"{push.seq:010d}") | push_attributes(push)
+
+
+def push_attributes(push: Push) -> Item:
+    """A push without the key it stands at."""
+    return {
+        "seq": {"N": str(push.seq)},
+        "identifier": {"S": push.identifier},
+        "delta": {"N": str(push.delta)},
+        "state": {"S": push.state},
+        "key_generation": {"N": str(push.key_generation)},
+        "attempts": {"N": str(push.attempts)},
+        "doubtful": {"BOOL": push.is_doubtful},
+        "resolution": {"S": push.resolution},
+        "last_error": {"S": push.last_error},
+        **_instants(
+            occurred_at=push.occurred_at,
+            planned_at=push.planned_at,
+            first_attempt_at=push.first_attempt_at,
+            last_attempt_at=push.last_attempt_at,
+            not_before=push.not_before,
+            seen_empty_at=push.seen_empty_at,
+            closed_at=push.closed_at,
+        ),
+    }
+
+
+def read_push(item: Mapping[str, Any]) -> Push:
+    """The push that `push_attributes` wrote."""
+    return Push(
+        seq=int(item["seq"]["N"]),
+        identifier=Identifier(item["identifier"]["S"]),
+        delta=int(item["delta"]["N"]),
+        occurred_at=times.from_text(item["occurred_at"]["S"]),
+        planned_at=times.from_text(item["planned_at"]["S"]),
+        state=PushState(item["state"]["S"]),
+        key_generation=int(item["key_generation"]["N"]),
+        attempts=int(item["attempts"]["N"]),
+        first_attempt_at=_instant(item, "first_attempt_at"),
+        last_attempt_at=_instant(item, "last_attempt_at"),
+        is_doubtful=item["doubtful"]["BOOL"],
+        not_before=_instant(item, "not_before"),
+        seen_empty_at=_instant(item, "seen_empty_at"),
+        closed_at=_instant(item, "closed_at"),
+        resolution=item["resolution"]["S"],
+        last_error=item["last_error"]["S"],
+    )
+
+
+def _instants(**instants: datetime | None) -> Item:
+    return {name: {"S": times.to_text(at)} for name, at in instants.items() if at is not None}
+
+
+def _instant(item: Mapping[str, Any], name: str) -> datetime | None:
+    return times.from_text(item[name]["S"]) if name in item else None

@@ -1,0 +1,260 @@
+"""Takes one stream through the push protocol: plan, stamp, send, classify, commit.
+
+Every step is stored before the next begins, so whoever comes back after a crash finds how far it
+came. Nothing here sleeps or repeats: what must be done again is left for the next run.
+"""
+
+import json
+import logging
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from metering.delivery import Answer, NotAllowed, Step, Verdict, abandon, classify, next_step
+from metering.delivery import resolve as judge_minute
+from metering.errors import RetryableError
+from metering.period import Span
+from metering.ports import Billing, Clock, MeterEvent, Pushes
+from metering.push import (
+    ONE_MINUTE,
+    Held,
+    Mode,
+    Push,
+    PushState,
+    PushStream,
+    ceil_minute,
+    close,
+    floor_minute,
+    plan,
+    stamp,
+)
+from metering.quantity import floor_scaled
+
+log = logging.getLogger("metering.writer")
+
+ACCOUNT_PAUSE = timedelta(minutes=5)
+"""How long an account is left alone after it refused our key; then one push tries again."""
+
+
+@dataclass(slots=True)
+class Happenings:
+    """What a run did; each thread counts its own."""
+
+    looked_at: int = 0
+    """Counters and periods."""
+    planned: int = 0
+    sent: int = 0
+    accepted: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    """What Stripe answered, by kind."""
+    held: Counter[str] = field(default_factory=Counter)
+    """Counters whose usage was not told to the last unit, by reason."""
+    failed: int = 0
+    """Counters that met a bug of ours."""
+    must_return: bool = False
+    """Something is left that only another look will find."""
+
+    def add(self, other: "Happenings") -> None:
+        """Count another thread's."""
+        self.looked_at += other.looked_at
+        self.planned += other.planned
+        self.sent += other.sent
+        self.accepted += other.accepted
+        self.answers += other.answers
+        self.held += other.held
+        self.failed += other.failed
+        self.must_return |= other.must_return
+
+    def told(self) -> dict[str, Any]:
+        """For the log and the caller."""
+        told = {name: getattr(self, name) for name in self.__slots__}
+        counts = {name: dict(value) for name, value in told.items() if isinstance(value, Counter)}
+        return told | {
+            name: {str(k): n for k, n in found.items()} for name, found in counts.items()
+        }
+
+
+class Pauses:
+    """Which Stripe accounts are left alone for now; read once a run, shared by its threads."""
+
+    def __init__(self, pushes: Pushes, clock: Clock) -> None:
+        self._pushes = pushes
+        self._clock = clock
+        self._until: dict[tuple[str, Mode], datetime | None] = {}
+
+    def hold(self, account: str, mode: Mode) -> bool:
+        """Whether nothing must be sent to an account."""
+        if (account, mode) not in self._until:
+            self._until[account, mode] = self._pushes.paused_until(account, mode)
+        until = self._until[account, mode]
+        return until is not None and self._clock.now() < until
+
+    def begin(self, account: str, mode: Mode, reason: str) -> None:
+        """Leave an account alone from now on."""
+        until = self._clock.now() + ACCOUNT_PAUSE
+        self._until[account, mode] = until
+        self._pushes.pause(account, mode, until, reason)
+
+
+class Pusher:
+    """Takes streams through the protocol for one thread, and counts what happens.
+
+    Its methods answer the stream as it is stored, or None when it is not ours to go on with:
+    somebody else has stored it meanwhile, and will go on.
+    """
+
+    def __init__(
+        self, pushes: Pushes, billing: Billing, clock: Clock, pauses: Pauses, incarnation: int
+    ) -> None:
+        self._pushes = pushes
+        self._billing = billing
+        self._clock = clock
+        self._pauses = pauses
+        self._incarnation = incarnation
+        self.happenings = Happenings()
+
+    def settle(self, stream: PushStream) -> PushStream | None:
+        """Do what the stream's open push needs now, if anything."""
+        if stream.open is not None and stream.key.incarnation != self._incarnation:
+            return self._supersede(stream)
+        match next_step(stream, self._clock.now()):
+            case Step.SEND:
+                return stream if self._is_paused(stream) else self._send(stream)
+            case Step.RESOLVE:
+                return self._resolve(stream)
+            case Step.ABANDON:
+                return self._keep(Verdict(*abandon(stream, self._clock.now())))
+            case Step.WAIT:
+                self.happenings.held["waiting"] += 1
+        return stream
+
+    def tell(self, stream: PushStream, desired: int, used_at: datetime) -> PushStream | None:
+        """Bring Stripe from what it has accepted to what is wanted, with one push."""
+        planned = plan(stream, desired, self._clock.now(), used_at)
+        if isinstance(planned, Held):
+            self._hold(planned)
+            return stream
+        self.happenings.planned += 1
+        if self._is_paused(planned):
+            return self._store(planned)
+        # Stamped in the same write: a push that is stored has left, or will be taken to have.
+        return self._send(planned)
+
+    def _hold(self, reason: Held) -> None:
+        if reason in {Held.NOTHING_NEW, Held.PUSH_OPEN}:
+            return  # Of an open push, `settle` has told why it stays open.
+        self.happenings.held[reason] += 1
+        self.happenings.must_return |= reason is Held.NO_FREE_MINUTE
+
+    # --- sending ---
+
+    def _send(self, stream: PushStream) -> PushStream | None:
+        stamped = self._store(stamp(stream, self._clock.now()))
+        if stamped is None:
+            return None
+        answer = self._billing.send(meter_event(stamped))
+        self.happenings.sent += 1
+        self.happenings.answers[name_of(answer)] += 1
+        verdict = classify(stamped, answer, self._clock.now())
+        if isinstance(answer, NotAllowed):
+            target = stream.key.target
+            self._pauses.begin(target.account, target.mode, answer.message)
+        return self._keep(verdict, answer=name_of(answer))
+
+    def _is_paused(self, stream: PushStream) -> bool:
+        target = stream.key.target
+        # A key that opens the other world leaves what is open in this one to its own.
+        is_ours = target.mode is self._billing.mode
+        if is_ours and not self._pauses.hold(target.account, target.mode):
+            return False
+        self.happenings.held["account_paused"] += 1
+        return True
+
+    def _keep(self, verdict: Verdict, **facts: Any) -> PushStream | None:
+        """Store what an answer came to."""
+        stored = self._store(verdict.stream, verdict.closed)
+        if stored is None:
+            return None
+        push = verdict.closed or verdict.stream.open
+        self.happenings.accepted += push is not None and push.state is PushState.ACCEPTED
+        self._log(push.state if push else "stored", stored, push, alarm=verdict.alarm, **facts)
+        return stored
+
+    def _store(self, stream: PushStream, closed: Push | None = None) -> PushStream | None:
+        stored = self._pushes.store(stream, closed)
+        if stored is None:
+            self.happenings.held["another_writer"] += 1
+            self.happenings.must_return = True
+        return stored
+
+    # --- when nobody knows ---
+
+    def _resolve(self, stream: PushStream) -> PushStream | None:
+        """Look what the open push's own minute holds at Stripe."""
+        push = stream.open
+        assert push is not None
+        minute = Span(push.occurred_at, push.occurred_at + ONE_MINUTE)
+        try:
+            seen = self._total(stream, minute)
+        except RetryableError:
+            self.happenings.held["stripe_unavailable"] += 1
+            return stream
+        verdict = judge_minute(stream, seen, self._clock.now())
+        return self._keep(verdict, seen=seen)
+
+    def _total(self, stream: PushStream, span: Span) -> int:
+        target = stream.key.target
+        total = self._billing.total(stream.meter_id, target.customer, span, target.account)
+        return floor_scaled(total, 0)
+
+    # --- after a restore from a backup ---
+
+    def _supersede(self, stream: PushStream) -> PushStream | None:
+        """Close a push of a former life; a new life begins with what Stripe's summary holds."""
+        now = self._clock.now()
+        closed = close(stream, PushState.VOID, now, resolution="superseded")
+        return self._keep(Verdict(*closed))
+
+    def begin(self, stream: PushStream) -> PushStream:
+        """A stream that was never stored; in a later life of the store, with what Stripe holds."""
+        if stream.version or not self._incarnation:
+            return stream
+        period, now = stream.key.period, self._clock.now()
+        end = min(floor_minute(period.end), floor_minute(now) + ONE_MINUTE)
+        told = self._total(stream, Span(ceil_minute(period.start), end))
+        return replace(stream, accepted=told, accepted_at=now)
+
+    def _log(self, decision: str, stream: PushStream, push: Push | None, **facts: Any) -> None:
+        alarm = facts.pop("alarm", "")
+        level = logging.WARNING if alarm else logging.INFO
+        if not log.isEnabledFor(level):
+            return
+        line: dict[str, Any] = {"decision": decision, "tenant": stream.key.counter.tenant}
+        line |= {"metric": stream.key.counter.metric, "accepted_total": stream.accepted}
+        if push is not None:
+            line |= {"identifier": push.identifier, "delta": push.delta}
+            line |= {"attempts": push.attempts, "error": push.last_error}
+        line |= facts | {"alarm": alarm}
+        log.log(level, "%s", json.dumps({name: value for name, value in line.items() if value}))
+
+
+def name_of(answer: Answer) -> str:
+    """An answer's kind as a word: `RateLimited` is `rate_limited`."""
+    name = type(answer).__name__
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)[1:]
+
+
+def meter_event(stream: PushStream) -> MeterEvent:
+    """What the stream's open push sends: nothing but what was frozen when it was planned."""
+    push = stream.open
+    assert push is not None
+    return MeterEvent(
+        account=stream.key.target.account,
+        event_name=stream.key.target.event_name,
+        customer=stream.key.target.customer,
+        value=push.value,
+        occurred_at=push.occurred_at,
+        identifier=push.identifier,
+        idempotency_key=push.idempotency_key,
+    )

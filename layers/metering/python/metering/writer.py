@@ -1,0 +1,168 @@
+"""Tells Stripe what changed counters add up to.
+
+A run looks at every stream in need and at every counter that changed since the last finished pass
+(at all of them once an hour), and takes each a step further. It stops before its time is up and the
+next one goes on from there. Two runs at once do no harm: a stream's every step is a conditional
+write, and Stripe knows each push by its identifier; the lease only saves work.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import batched
+from typing import Any
+
+from metering.advance import Advance, Life, World
+from metering.errors import InvariantBrokenError
+from metering.ports import Cursor, Pass, SetupError, WriterDesk
+from metering.pusher import Happenings, Pauses
+from metering.work import Group, Work, all_work, changed_work, groups
+
+log = logging.getLogger("metering.writer")
+
+type Remaining = Callable[[], timedelta]
+"""How much time the run has left."""
+
+OVERLAP = timedelta(minutes=2)
+"""How far before the last pass changes are looked at again: clocks differ, writes take time."""
+SWEEP_EVERY = timedelta(hours=1)
+LATELY = timedelta(minutes=10)
+LEASE_MARGIN = timedelta(seconds=5)
+RESERVE = timedelta(seconds=15)
+"""Nothing is begun with less time left: one request can last 13 seconds."""
+GROUPS_AT_ONCE = 64
+"""After so many customers the cursor moves on."""
+THREADS = 8
+
+
+class Writer:
+    """Runs of the push protocol over many streams."""
+
+    def __init__(self, world: World, desk: WriterDesk, *, threads: int = THREADS) -> None:
+        self._world = world
+        self._desk = desk
+        self._threads = threads
+
+    def run(self, owner: str, remaining: Remaining) -> dict[str, Any]:
+        """One run, within the time that remains; answers what it did.
+
+        Raises:
+            InvariantBrokenError: some counters met a bug of ours; all others were dealt with.
+        """
+        try:
+            life = Life(self._world.billing.mode, self._world.pushes.incarnation())
+        except SetupError as error:
+            log.warning("nothing is told to Stripe: %s", error)
+            return {"skipped": str(error)}
+        now = self._world.clock.now()
+        fence = self._desk.take_lease(owner, now, now + remaining() + LEASE_MARGIN)
+        if fence is None:
+            return {"skipped": "another writer holds the lease"}
+        try:
+            with ThreadPoolExecutor(self._threads, "writer") as pool:
+                return _Run(self._world, life, self._desk, fence, remaining, pool).summary()
+        finally:
+            self._desk.end_lease(fence)
+
+
+class _Run:
+    """One run that holds the lease."""
+
+    def __init__(
+        self,
+        world: World,
+        life: Life,
+        desk: WriterDesk,
+        fence: int,
+        remaining: Remaining,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._world = world
+        self._life = life
+        self._desk = desk
+        self._fence = fence
+        self._remaining = remaining
+        self._pool = pool
+        self._pauses = Pauses(world.pushes, world.clock)
+        self._happenings = Happenings()
+
+    def summary(self) -> dict[str, Any]:
+        """Do the run's work and tell of it."""
+        is_complete = self._go()
+        happenings = self._happenings
+        if happenings.failed:
+            raise InvariantBrokenError(f"{happenings.failed} counters met a bug; see the log")
+        still_open = sum(1 for stream in self._world.pushes.in_need() if stream.open)
+        told = happenings.told() | {"open": still_open, "complete": is_complete}
+        log.info("writer run: %s", told)
+        return told
+
+    def _go(self) -> bool:
+        """Whether the run came to the end of a pass of its own."""
+        cursor = self._desk.cursor()
+        if cursor is not None and cursor.unfinished is not None and not self._pass(cursor):
+            return False
+        # What a resumed pass skipped may have changed since; so a whole one follows at once.
+        return self._pass(self._desk.cursor())
+
+    def _pass(self, former: Cursor | None) -> bool:
+        """Whether there was time for the streams in need and for a whole pass over counters."""
+        now = self._world.clock.now()
+        cursor = former or Cursor(now, now - SWEEP_EVERY)
+        current = cursor.unfinished or _next_pass(cursor, now)
+        needy = {Work(one.key.counter, one.key.period) for one in self._world.pushes.in_need()}
+        if not self._deal_with(groups(needy, self._world.settings), _stay):
+            return False
+        rest = groups(self._work(cursor, current, now) - needy, self._world.settings)
+        move_on = partial(self._move_on, cursor, current)
+        if not self._deal_with([one for one in rest if one.order > current.after], move_on):
+            return False
+        self._desk.move_cursor(self._after(cursor, current), self._fence)
+        return True
+
+    def _work(self, cursor: Cursor, current: Pass, now: datetime) -> set[Work]:
+        counters, settings = self._world.counters, self._world.settings
+        if not current.is_sweep:
+            return changed_work(counters, settings, cursor.looked_from - OVERLAP)
+        # A sweep sees open periods only; changes show what came too late for its period.
+        lately = max(cursor.looked_from, now - LATELY) - OVERLAP
+        return all_work(counters, settings, now) | changed_work(counters, settings, lately)
+
+    def _deal_with(self, wanted: Iterable[Group], move_on: Callable[[str], None]) -> bool:
+        """Whether there was time for all groups; `move_on` hears how far they are done."""
+        for batch in batched(wanted, GROUPS_AT_ONCE, strict=False):
+            if not self._has_time():
+                return False
+            for done in self._pool.map(self._advance, batch):
+                self._happenings.add(done)
+            if not self._has_time():
+                return False
+            move_on(batch[-1].order)
+        return True
+
+    def _advance(self, group: Group) -> Happenings:
+        return Advance(self._world, self._life, self._pauses, self._has_time).run(group)
+
+    def _has_time(self) -> bool:
+        return self._remaining() > RESERVE
+
+    def _move_on(self, cursor: Cursor, current: Pass, after: str) -> None:
+        moved = cursor._replace(unfinished=current._replace(after=after))
+        self._desk.move_cursor(moved, self._fence)
+
+    def _after(self, cursor: Cursor, current: Pass) -> Cursor:
+        """Where the next pass begins; changes that still need another look stay in its sight."""
+        swept = current.began_at if current.is_sweep else cursor.swept_from
+        looked = cursor.looked_from if self._happenings.must_return else current.began_at
+        return Cursor(looked, swept)
+
+
+def _next_pass(cursor: Cursor, now: datetime) -> Pass:
+    is_due = now - cursor.swept_from >= SWEEP_EVERY or now - cursor.looked_from >= SWEEP_EVERY
+    return Pass(now, is_sweep=is_due)
+
+
+def _stay(_after: str) -> None:
+    """Streams in need are listed until they are settled; no cursor is needed."""

@@ -1,0 +1,552 @@
+"""The writer against DynamoDB Local and the Stripe stand-in: nothing lost, nothing doubled."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from threading import Thread
+
+import pytest
+
+from local.stripe.faults import FaultKind
+from metering.adapters import stripe_billing
+from metering.adapters.dynamodb.billing import INCARNATION_KEY
+from metering.counter import Aggregation
+from metering.names import Metric
+from metering.ports import Cursor
+from metering.push import PushState
+from tests.billing_world import (
+    HOUR,
+    MINUTE,
+    NOVEMBER,
+    BillingWorld,
+    Doom,
+    connected,
+    crash_a_writer,
+)
+from tests.builders import DEMO, a_counter, an_entry
+
+
+@pytest.fixture
+def mapped(billing: BillingWorld) -> BillingWorld:
+    """`api_calls` goes to a meter in whole units; `cus_A` and `cus_B` exist at Stripe."""
+    billing.map()
+    billing.stand_in.add_customers(["cus_A", "cus_B"])
+    return billing
+
+
+# --- the plain way --------------------------------------------------------------------------------
+
+
+def test_usage_reaches_stripe_to_the_last_unit_and_only_once(mapped: BillingWorld) -> None:
+    mapped.use("40")
+    mapped.use("2")
+
+    run = mapped.write()
+    mapped.write()
+
+    assert (run["looked_at"], run["planned"], run["accepted"], run["open"]) == (1, 1, 1, 0)
+    assert mapped.told() == 42
+    assert mapped.events() == 1
+
+
+def test_later_usage_is_told_as_a_delta(mapped: BillingWorld) -> None:
+    mapped.use("40")
+    mapped.write()
+    mapped.advance(MINUTE)
+    mapped.use("2")
+    mapped.write()
+
+    assert mapped.told() == 42
+    assert mapped.events() == 2
+
+
+def test_customers_do_not_overwrite_each_other(mapped: BillingWorld) -> None:  # W5, W3
+    mapped.use("10", customer="cus_A")
+    mapped.use("30", customer="cus_B")
+    mapped.write()
+    mapped.use("500", customer="cus_A")
+    mapped.write()
+
+    assert mapped.told("cus_A") == 510
+    assert mapped.told("cus_B") == 30
+
+
+def test_every_push_of_a_process_carries_its_own_payload(mapped: BillingWorld) -> None:  # W3
+    mapped.map("egress_bytes")
+    mapped.use("10", customer="cus_A")
+    mapped.use("30", customer="cus_B")
+    mapped.use("500", customer="cus_A", metric="egress_bytes")
+    mapped.write()
+
+    assert mapped.told("cus_A") == 10
+    assert mapped.told("cus_B") == 30
+    assert mapped.told("cus_A", "egress_bytes") == 500
+
+
+def test_a_customer_with_a_name_of_ours_is_told_under_its_stripe_customer(
+    mapped: BillingWorld,
+) -> None:
+    mapped.customer("ann", "cus_ann")
+    mapped.use("7", customer="ann")
+    mapped.write()
+
+    assert mapped.told("cus_ann") == 7
+
+
+def test_two_customers_that_are_one_at_stripe_add_up(mapped: BillingWorld) -> None:
+    mapped.customer("ann", "cus_A")
+    mapped.use("7", customer="ann")
+    mapped.use("5", customer="cus_A")
+    mapped.write()
+
+    assert mapped.told("cus_A") == 12
+
+
+def test_the_push_carries_the_minute_of_the_newest_usage(mapped: BillingWorld) -> None:  # W8
+    used_at = datetime(2026, 11, 18, 7, 30, 59, tzinfo=UTC)
+    mapped.use("1", at=used_at)
+    mapped.write()
+
+    (history,) = mapped.wiring.pushes.of_period(a_counter(), NOVEMBER)
+
+    assert [push.occurred_at for push in history.pushes] == [used_at.replace(second=0)]
+    assert history.pushes[0].state is PushState.ACCEPTED
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def test_a_fraction_is_carried_until_it_fills_a_scaled_unit(billing: BillingWorld) -> None:  # W9
+    billing.map(scale=2)
+    billing.stand_in.add_customers(["cus_A"])
+    told = []
+    for quantity in ("0.004", "0.004", "42.4", "0.002"):
+        billing.use(quantity)
+        billing.write()
+        billing.advance(MINUTE)
+        told.append(billing.told())
+
+    assert told == [0, 0, 4240, 4241]
+
+
+def test_usage_that_is_corrected_downwards_lowers_stripe(mapped: BillingWorld) -> None:  # W6
+    mapped.use("10")
+    mapped.write()
+    mapped.advance(MINUTE)
+    mapped.use_all([an_entry("-4", at=mapped.clock.now(), received_at=mapped.clock.now())])
+    mapped.write()
+
+    assert mapped.told() == 6
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"),
+    [(Aggregation.COUNT, [2, 3, 4]), (Aggregation.MAX, [7, 7, 9]), (Aggregation.SUM, [8, 10, 19])],
+)
+def test_aggregations_ride_on_a_sum_meter_as_increments(
+    billing: BillingWorld, aggregation: Aggregation, expected: list[int]
+) -> None:
+    billing.map(aggregation=aggregation)
+    billing.stand_in.add_customers(["cus_A"])
+    told = []
+    for quantities in (("1", "7"), ("2",), ("9",)):
+        for quantity in quantities:
+            billing.use(quantity)
+        billing.write()
+        billing.advance(MINUTE)
+        told.append(billing.told())
+
+    assert told == expected
+
+
+def test_the_last_value_is_not_pushed_yet_and_says_so(billing: BillingWorld) -> None:
+    billing.map(aggregation=Aggregation.LAST)
+    billing.stand_in.add_customers(["cus_A"])
+    billing.use("3")
+
+    assert billing.write()["held"] == {"last_not_pushed_yet": 1}
+    assert billing.told() == 0
+
+
+def test_a_total_beyond_15_digits_is_held_back(billing: BillingWorld) -> None:
+    billing.map(scale=1)
+    billing.stand_in.add_customers(["cus_A"])
+    billing.use("100000000000000")
+
+    assert billing.write()["held"] == {"too_many_digits": 1}
+    assert billing.told() == 0
+
+
+# --- what is not told -----------------------------------------------------------------------------
+
+
+def test_an_unmapped_metric_is_not_pushed(billing: BillingWorld) -> None:
+    billing.stand_in.add_customers(["cus_A"])
+    billing.use("3")
+    billing.map("other")
+
+    assert billing.write()["held"] == {"unmapped": 1}
+    assert billing.told() == 0
+
+
+def test_a_customer_that_nobody_knows_at_stripe_is_not_pushed(mapped: BillingWorld) -> None:
+    mapped.use("3", customer="ann")
+
+    assert mapped.write()["held"] == {"no_stripe_customer": 1}
+
+
+def test_usage_is_pushed_once_its_metric_is_mapped(billing: BillingWorld) -> None:
+    billing.stand_in.add_customers(["cus_A"])
+    billing.map("other")
+    billing.use("3")
+    billing.write()
+    billing.map()
+    billing.advance(HOUR)
+    billing.write()
+
+    assert billing.told() == 3
+
+
+def test_without_a_key_nothing_is_told_and_the_run_says_why(
+    billing: BillingWorld,
+) -> None:
+    billing.wiring.config = replace(billing.wiring.config, stripe_secret_key=None)
+
+    assert "no Stripe key" in billing.write()["skipped"]
+
+
+def test_usage_told_to_one_meter_is_not_told_again_to_the_next(mapped: BillingWorld) -> None:
+    mapped.use("10")
+    mapped.write()
+    former = mapped.wiring.settings.active_mapping(DEMO, Metric("api_calls"))
+    assert former is not None
+    mapped.wiring.settings_store.delete_mapping(former)
+    mapped.map(event_name="api_calls_v2")
+    mapped.use("5")
+    mapped.write()
+
+    assert mapped.told() == 10
+    assert mapped.told(metric="api_calls_v2") == 5
+
+
+def test_a_scale_that_changes_under_a_running_stream_holds_it(mapped: BillingWorld) -> None:
+    mapped.use("10")
+    mapped.write()
+    former = mapped.wiring.settings.active_mapping(DEMO, Metric("api_calls"))
+    assert former is not None
+    mapped.wiring.settings_store.change_mapping(former, replace(former, scale=3))
+    mapped.use("1")
+
+    assert mapped.write()["held"] == {"scale_changed": 1}
+    assert mapped.told() == 10
+
+
+def test_a_billing_anchor_that_moves_after_usage_was_told_holds_the_usage(
+    mapped: BillingWorld,
+) -> None:
+    mapped.use("10")
+    mapped.write()
+    mapped.customer("cus_A", anchor=datetime(2026, 11, 15, 8, tzinfo=UTC))
+    mapped.use("1")
+
+    assert mapped.write()["held"] == {"period_changed": 1}
+    assert mapped.told() == 10
+
+
+# --- periods --------------------------------------------------------------------------------------
+
+
+def test_usage_that_arrives_within_the_grace_still_goes_into_its_period(
+    mapped: BillingWorld,
+) -> None:  # W7
+    last = NOVEMBER.end - timedelta(seconds=10)
+    mapped.set_time(NOVEMBER.end + 10 * MINUTE)
+    mapped.use("5", at=last)
+    mapped.write()
+
+    assert mapped.told() == 5
+    assert mapped.stream().accepted == 5
+
+
+def test_usage_that_arrives_after_the_grace_is_reported_and_not_pushed(
+    mapped: BillingWorld,
+) -> None:
+    mapped.set_time(NOVEMBER.end + HOUR)
+    mapped.use("5", at=NOVEMBER.end - MINUTE)
+
+    assert mapped.write()["held"] == {"late_after_close": 1}
+    assert mapped.told() == 0
+
+
+def test_usage_on_both_sides_of_a_period_end_goes_into_two_streams(mapped: BillingWorld) -> None:
+    mapped.set_time(NOVEMBER.end + 5 * MINUTE)
+    mapped.use("5", at=NOVEMBER.end - MINUTE)
+    mapped.use("7", at=NOVEMBER.end + MINUTE)
+    mapped.write()
+
+    december = mapped.stream(period=NOVEMBER._replace(start=NOVEMBER.end))
+    assert mapped.stream().accepted == 5
+    assert december.accepted == 7
+    assert mapped.told() == 12
+
+
+def test_a_period_follows_the_customers_anchor_to_the_second(mapped: BillingWorld) -> None:
+    anchor = datetime(2026, 10, 20, 11, 59, 30, tzinfo=UTC)
+    mapped.customer("cus_B", anchor=anchor)
+    mapped.use("1", customer="cus_B", at=datetime(2026, 11, 20, 11, 59, 29, tzinfo=UTC))
+    mapped.use("2", customer="cus_B", at=datetime(2026, 11, 20, 11, 59, 31, tzinfo=UTC))
+    mapped.write()
+
+    (before,) = mapped.wiring.pushes.of_period(a_counter("cus_B"), NOVEMBER._replace(start=anchor))
+    (after,) = mapped.wiring.pushes.of_period(
+        a_counter("cus_B"), NOVEMBER._replace(start=datetime(2026, 11, 20, 11, 59, 30, tzinfo=UTC))
+    )
+    assert [push.value for push in before.pushes] == ["1"]
+    assert before.pushes[0].occurred_at == datetime(2026, 11, 20, 11, 58, tzinfo=UTC)
+    assert [push.value for push in after.pushes] == ["2"]
+    assert after.pushes[0].occurred_at == datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+# --- trouble at Stripe ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        FaultKind.DROP_BEFORE,
+        FaultKind.DROP_AFTER,
+        FaultKind.ERROR_BEFORE,
+        FaultKind.ERROR_AFTER,
+        FaultKind.RATE_LIMITED,
+        FaultKind.UNAVAILABLE,
+    ],
+)
+@pytest.mark.parametrize("times", [1, 4])
+def test_trouble_at_stripe_loses_and_doubles_nothing(
+    mapped: BillingWorld, kind: FaultKind, times: int
+) -> None:
+    mapped.stand_in.plan(kind, times=times, path="/v1/billing/meter_events")
+    mapped.use("10")
+    mapped.write()
+    assert mapped.stream().open is not None
+    mapped.use("3")
+
+    mapped.write_until_settled(every=3 * MINUTE)
+
+    assert mapped.told() == 13
+    assert mapped.stream().accepted == 13
+
+
+def test_an_answer_that_comes_too_late_is_asked_for_again(
+    mapped: BillingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe_billing, "READ_TIMEOUT_S", 0.1)
+    mapped.stand_in.plan(FaultKind.DELAY, delay_s=0.4, path="/v1/billing/meter_events")
+    mapped.use("10")
+
+    assert mapped.write()["answers"] == {"outcome_unknown": 1}
+    mapped.write_until_settled()
+
+    assert mapped.told() == 10
+    assert mapped.events() == 1
+
+
+def test_stripe_down_for_30_hours_loses_nothing(mapped: BillingWorld) -> None:
+    mapped.use("10")
+    with mapped.stand_in.outage():
+        for _ in range(6):
+            mapped.write()
+            mapped.advance(5 * HOUR)
+        mapped.use("5")
+        run = mapped.write()
+    assert run["held"]["stripe_unavailable"] == 1
+
+    mapped.write_until_settled(every=31 * MINUTE)
+
+    assert mapped.told() == 15
+    assert mapped.events() == 1
+
+
+def test_an_answer_lost_for_a_day_is_found_in_its_minute(mapped: BillingWorld) -> None:
+    mapped.stand_in.plan(FaultKind.DROP_AFTER, path="/v1/billing/meter_events")
+    mapped.use("10")
+    mapped.write()
+    mapped.advance(25 * HOUR)  # Stripe has forgotten the identifier: a repeat would count twice
+    mapped.use("1")
+
+    mapped.write_until_settled()
+
+    assert mapped.told() == 11
+    (history,) = mapped.wiring.pushes.of_period(a_counter(), NOVEMBER)
+    assert [push.resolution for push in history.pushes] == ["minute_window", "answered"]
+
+
+def test_a_wrong_key_pauses_the_account_and_the_right_one_goes_on(mapped: BillingWorld) -> None:
+    mapped.use("10")
+    wrong = connected(mapped.wiring, mapped.stand_in)
+    wrong.config = replace(wrong.config, stripe_secret_key="sk_test_")  # no key of Stripe's
+    run = wrong.writer.run("wrong", lambda: timedelta(seconds=55))
+
+    assert run["answers"] == {"not_allowed": 1}
+    mapped.advance(MINUTE)
+    assert mapped.write()["held"] == {"account_paused": 1}
+    mapped.advance(6 * MINUTE)
+    mapped.write_until_settled()
+    assert mapped.told() == 10
+
+
+def test_a_refused_customer_stops_its_stream_alone_and_is_tried_again(
+    mapped: BillingWorld,
+) -> None:
+    mapped.use("10", customer="cus_missing")
+    mapped.use("5", customer="cus_A")
+
+    run = mapped.write()
+
+    assert run["answers"] == {"accepted": 1, "refused": 1}
+    assert mapped.told("cus_A") == 5
+    stream = mapped.stream("cus_missing")
+    assert stream.stopped is not None
+    mapped.stand_in.add_customers(["cus_missing"])
+    mapped.advance(HOUR)
+    mapped.write_until_settled()
+    assert mapped.told("cus_missing") == 10
+    (history,) = mapped.wiring.pushes.of_period(a_counter("cus_missing"), NOVEMBER)
+    assert [push.state for push in history.pushes] == [PushState.REJECTED, PushState.ACCEPTED]
+
+
+def test_a_deactivated_meter_is_refused_and_told_when_it_is_active_again(
+    mapped: BillingWorld,
+) -> None:  # row 19
+    mapping = mapped.wiring.settings.active_mapping(DEMO, Metric("api_calls"))
+    assert mapping is not None
+    meter_id = mapping.meter_id
+    mapped.stripe.v1.billing.meters.deactivate(meter_id)
+    mapped.use("10")
+    mapped.write()
+    mapped.stripe.v1.billing.meters.reactivate(meter_id)
+    mapped.advance(HOUR)
+    mapped.write_until_settled()
+
+    assert mapped.told() == 10
+
+
+# --- crashes and twins ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+def test_a_writer_killed_at_any_call_loses_and_doubles_nothing(  # rows 1 to 4
+    mapped: BillingWorld,
+    after: bool,  # noqa: FBT001 (a parameter of pytest)
+) -> None:
+    used = 0
+    for at in range(1, 100):
+        used += at + 1
+        mapped.use(str(at))
+        doom = Doom(at, after=after)
+        crash_a_writer(mapped, doom)
+        mapped.use("1")  # what was on its way must not change with the total
+        mapped.advance(2 * MINUTE)
+        mapped.write_until_settled()
+        assert mapped.told() == used, f"killed at call {at}"
+        if not doom.struck:
+            break
+
+    assert at > 10
+    assert not doom.struck
+
+
+def test_two_writers_at_once_do_no_harm(mapped: BillingWorld) -> None:  # row 17
+    customers = [f"cus_{number}" for number in range(12)]
+    mapped.stand_in.add_customers(customers)
+    mapped.use_all([an_entry("3", customer=customer) for customer in customers])
+    # Without their lease, both are at it all the time.
+    lone = [connected(mapped.wiring, mapped.stand_in) for _ in range(2)]
+    for wired in lone:
+        wired.writer_desk = NoLease()
+    threads = [
+        Thread(target=wired.writer.run, args=("twin", lambda: timedelta(seconds=55)))
+        for wired in lone
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    mapped.advance(MINUTE)
+    mapped.write_until_settled()
+
+    assert {customer: mapped.told(customer) for customer in customers} == dict.fromkeys(
+        customers, Decimal(3)
+    )
+
+
+class NoLease:
+    """A desk at which every writer may work at once."""
+
+    def take_lease(self, owner: str, now: datetime, until: datetime) -> int:
+        return 1
+
+    def end_lease(self, fence: int) -> None: ...
+
+    def cursor(self) -> None:
+        return None
+
+    def move_cursor(self, cursor: object, fence: int) -> bool:
+        return True
+
+
+def test_a_second_writer_leaves_the_work_to_the_one_with_the_lease(mapped: BillingWorld) -> None:
+    now = mapped.clock.now()
+    desk = mapped.wiring.writer_desk
+    fence = desk.take_lease("first", now, now + MINUTE)
+
+    assert "lease" in mapped.write()["skipped"]
+    mapped.advance(MINUTE)
+    assert "skipped" not in mapped.write()
+    assert fence == 1
+    assert not desk.move_cursor(Cursor(now, now), fence)
+
+
+def test_a_run_without_time_stops_and_the_next_goes_on(mapped: BillingWorld) -> None:
+    customers = [f"cus_{number:03}" for number in range(130)]
+    mapped.stand_in.add_customers(customers)
+    mapped.use_all([an_entry("3", customer=customer) for customer in customers])
+    left = iter([timedelta(seconds=55)] * 100)
+
+    first = mapped.wiring.writer.run("short", lambda: next(left, timedelta()))
+    second = mapped.write()
+
+    assert not first["complete"]
+    assert 0 < first["accepted"] < 130
+    assert second["complete"]
+    assert first["accepted"] + second["accepted"] == 130
+
+
+# --- a restored backup ----------------------------------------------------------------------------
+
+
+def test_a_store_restored_from_a_backup_begins_with_what_stripe_holds(
+    mapped: BillingWorld,
+) -> None:  # row 18
+    mapped.use("10")
+    mapped.write()
+    mapped.advance(MINUTE)
+    _lose_billing_table(mapped)  # the counters know all; what Stripe was told is forgotten
+    _raise_incarnation(mapped)
+    mapped.use("5")
+
+    mapped.write_until_settled()
+
+    assert mapped.told() == 15
+    assert mapped.stream().key.incarnation == 1
+
+
+def _lose_billing_table(world: BillingWorld) -> None:
+    client, table = world.wiring.dynamodb, world.wiring.table("billing")
+    for item in client.scan(TableName=table)["Items"]:
+        client.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
+
+
+def _raise_incarnation(world: BillingWorld) -> None:
+    item = INCARNATION_KEY | {"number": {"N": "1"}}
+    world.wiring.dynamodb.put_item(TableName=world.wiring.table("billing"), Item=item)

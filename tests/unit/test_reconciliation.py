@@ -1,0 +1,276 @@
+"""What a row says about its numbers: each difference has a cause, an amount and a sentence."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from metering.comparison import Facts, Reading, compare, recount
+from metering.counter import NO_USAGE, Aggregation, Usage, usage_of
+from metering.period import Span
+from metering.push import (
+    Mode,
+    Push,
+    PushState,
+    PushStream,
+    Stop,
+    StreamKey,
+    Target,
+    close,
+    plan,
+    stamp,
+)
+from metering.reconciliation import Cause, Row, Status
+from tests.builders import NOON, a_counter, an_entry
+
+NOVEMBER = Span(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+COUNTER = a_counter()
+KEY = StreamKey(Target("", Mode.TEST, "api_calls", "cus_A"), COUNTER, NOVEMBER)
+OLD = [an_entry("4", received_at=NOON - HOUR), an_entry("6", received_at=NOON - HOUR)]
+TOLD = PushStream(KEY, "mtr_1", 0, accepted=10, next_seq=2, version=3)
+
+
+def counted(*entries: object) -> Usage:
+    usage = NO_USAGE
+    for entry in entries:
+        usage += usage_of(entry)  # type: ignore[arg-type]
+    return usage
+
+
+AGREED = Facts(
+    counter=COUNTER,
+    period=NOVEMBER,
+    aggregation=Aggregation.SUM,
+    ledger=recount(OLD, NOON),
+    usage=counted(*OLD),
+    streams=(TOLD,),
+    stripe=Reading(Decimal(10), NOON),
+)
+
+
+def row_of(now: datetime = NOON, **changes: object) -> Row:
+    return compare(replace(AGREED, **changes), now)  # type: ignore[arg-type]
+
+
+def causes(row: Row) -> list[tuple[Cause, Decimal]]:
+    return [(finding.cause, finding.amount) for finding in row.findings]
+
+
+def sent(delta: int) -> PushStream:
+    planned = plan(TOLD, TOLD.accepted + delta, NOON, NOON)
+    assert isinstance(planned, PushStream)
+    return stamp(planned, NOON)
+
+
+def read(total: str) -> Reading:
+    return Reading(Decimal(total), NOON)
+
+
+def test_four_equal_numbers_are_ok() -> None:
+    row = row_of()
+
+    assert row.status is Status.OK
+    assert row.findings == ()
+    assert [row.ledger, row.counted, row.pushed, row.stripe] == [10, 10, 10, 10]
+    assert row.difference == 0
+
+
+def test_events_of_the_last_minutes_are_on_their_way_to_the_counter() -> None:
+    new = an_entry("5", received_at=NOON - 14 * MINUTE)
+
+    row = row_of(ledger=recount([*OLD, new], NOON))
+
+    assert causes(row) == [(Cause.COUNTER_BEHIND, Decimal(5))]
+    assert row.status is Status.INVESTIGATE
+    assert "1 events of the last 15 minutes" in row.explanation
+
+
+def test_an_event_that_should_long_be_counted_makes_the_counter_wrong() -> None:
+    lost = an_entry("5", received_at=NOON - 15 * MINUTE)
+
+    row = row_of(ledger=recount([*OLD, lost], NOON))
+
+    assert causes(row) == [(Cause.COUNTER_WRONG, Decimal(5))]
+    assert "rebuild" in row.explanation
+
+
+def test_a_counter_with_more_than_the_ledger_is_wrong() -> None:
+    assert causes(row_of(ledger=recount(OLD[:1], NOON)))[0] == (Cause.COUNTER_WRONG, Decimal(-6))
+
+
+def test_a_counter_with_an_event_swapped_is_wrong_though_the_sum_agrees() -> None:
+    halves = [an_entry("5", received_at=NOON - HOUR) for _ in range(2)]
+    three = [*halves, an_entry("0", received_at=NOON - HOUR)]
+
+    assert causes(row_of(ledger=recount(three, NOON))) == [(Cause.COUNTER_WRONG, Decimal(0))]
+
+
+def test_an_open_push_is_in_flight() -> None:
+    row = row_of(
+        usage=counted(*OLD, OLD[0]), ledger=recount([*OLD, OLD[0]], NOON), streams=[sent(4)]
+    )
+
+    assert causes(row) == [(Cause.IN_FLIGHT, Decimal(4))]
+
+
+def test_an_open_push_that_stripe_has_already_counted_is_in_flight_and_nothing_else() -> None:
+    more = [*OLD, OLD[0]]
+    facts: dict[str, Any] = {
+        "usage": counted(*more),
+        "ledger": recount(more, NOON),
+        "streams": [sent(4)],
+    }
+
+    assert causes(row_of(**facts, stripe=read("14"))) == [(Cause.IN_FLIGHT, Decimal(4))]
+    assert causes(row_of(**facts, stripe=read("13"))) == [
+        (Cause.IN_FLIGHT, Decimal(4)),
+        (Cause.FOREIGN_WRITER, Decimal(-3)),
+    ]
+
+
+def test_a_push_whose_outcome_is_unknown_says_so() -> None:
+    stream = sent(4)
+    assert stream.open is not None
+    unknown = replace(stream, open=replace(stream.open, state=PushState.UNKNOWN, last_error="400"))
+
+    row = row_of(
+        usage=counted(*OLD, OLD[0]), ledger=recount([*OLD, OLD[0]], NOON), streams=[unknown]
+    )
+
+    assert causes(row) == [(Cause.UNKNOWN_OUTCOME, Decimal(4))]
+
+
+def test_usage_that_was_not_told_yet_waits_for_the_writer() -> None:
+    row = row_of(streams=[replace(TOLD, accepted=7)], stripe=read("7"))
+
+    assert causes(row) == [(Cause.AWAITING_PUSH, Decimal(3))]
+
+
+def test_usage_counted_after_the_close_is_named() -> None:
+    row = row_of(NOVEMBER.end + HOUR, streams=[replace(TOLD, accepted=7)], stripe=read("7"))
+
+    assert causes(row) == [(Cause.LATE_AFTER_CLOSE, Decimal(3))]
+
+
+def test_a_stopped_stream_tells_what_stripe_said() -> None:
+    stop = Stop("refused", "No such customer: 'cus_A'", NOON - MINUTE, NOON + HOUR)
+
+    row = row_of(streams=[replace(TOLD, accepted=0, stopped=stop)], stripe=read("0"))
+
+    assert causes(row) == [(Cause.REFUSED, Decimal(10))]
+    assert "No such customer: 'cus_A'" in row.explanation
+
+
+def test_held_usage_tells_what_holds_it() -> None:
+    row = row_of(streams=[replace(TOLD, accepted=7)], stripe=read("7"), held="scale_changed")
+
+    assert causes(row) == [(Cause.HELD, Decimal(3))]
+    assert "scale_changed" in row.explanation
+
+
+@pytest.mark.parametrize(
+    "reason", ["unmapped", "no_stripe_customer", "no_meter", "last_not_pushed_yet"]
+)
+def test_usage_without_a_way_to_stripe_says_what_is_missing(reason: str) -> None:
+    row = row_of(no_route=reason, streams=(), stripe=None)
+
+    assert causes(row) == [(Cause(reason), Decimal(10))]
+    assert row.stripe is None
+    assert row.difference == 10
+
+
+# --- Stripe's side --------------------------------------------------------------------------------
+
+
+def recent(delta: int) -> Push:
+    planned = plan(TOLD, TOLD.accepted + delta, NOON, NOON)
+    assert isinstance(planned, PushStream)
+    return close(planned, PushState.ACCEPTED, NOON, resolution="answered").push
+
+
+def test_what_was_accepted_a_moment_ago_may_not_be_in_the_summary_yet() -> None:
+    assert causes(row_of(stripe=read("7"), recent=[recent(3)])) == [(Cause.STRIPE_LAG, Decimal(3))]
+
+
+def test_what_was_accepted_long_ago_and_is_not_in_the_summary_is_lost() -> None:
+    row = row_of(stripe=read("7"))
+
+    assert causes(row) == [(Cause.LOST_PUSH, Decimal(3))]
+    assert row.status is Status.INVESTIGATE
+
+
+def test_more_missing_than_the_last_pushes_explain_is_lost() -> None:
+    assert causes(row_of(stripe=read("7"), recent=[recent(2)])) == [(Cause.LOST_PUSH, Decimal(3))]
+
+
+def test_a_recent_negative_push_explains_a_surplus() -> None:
+    assert causes(row_of(stripe=read("13"), recent=[recent(-3)])) == [
+        (Cause.STRIPE_LAG, Decimal(-3))
+    ]
+
+
+def test_what_stripe_holds_and_nobody_sent_came_from_elsewhere() -> None:
+    row = row_of(stripe=read("12.5"))
+
+    assert causes(row) == [(Cause.FOREIGN_WRITER, Decimal("-2.5"))]
+    assert "2.5" in row.explanation
+
+
+def test_what_was_not_read_is_not_ok() -> None:
+    row = row_of(stripe=None)
+
+    assert causes(row) == [(Cause.NOT_READ, Decimal(0))]
+    assert row.status is Status.INVESTIGATE
+
+
+# --- notes and epsilon ----------------------------------------------------------------------------
+
+
+def test_less_than_a_scaled_unit_is_noted_and_ok() -> None:
+    entries = [an_entry("10.129", received_at=NOON - HOUR)]
+    stream = replace(TOLD, scale=2, accepted=1012)
+
+    row = row_of(
+        ledger=recount(entries, NOON),
+        usage=counted(*entries),
+        scale=2,
+        streams=[stream],
+        stripe=read("10.12"),
+    )
+
+    assert causes(row) == [(Cause.REMAINDER, Decimal("0.009"))]
+    assert row.status is Status.OK
+
+
+def test_late_events_that_await_approval_are_noted_and_ok() -> None:
+    late = an_entry("3", is_late=True)
+
+    row = row_of(ledger=recount([*OLD, late], NOON), usage=counted(*OLD, late))
+
+    assert causes(row) == [(Cause.LATE_HELD, Decimal(3))]
+    assert row.status is Status.OK
+
+
+def test_epsilon_decides_what_is_ok_and_hides_nothing() -> None:
+    facts = replace(AGREED, stripe=read("9"))
+
+    tolerant = compare(facts, NOON, epsilon=Decimal(1))
+
+    assert tolerant.status is Status.OK
+    assert causes(tolerant) == [(Cause.LOST_PUSH, Decimal(1))]
+    assert compare(facts, NOON, epsilon=Decimal("0.99")).status is Status.INVESTIGATE
+
+
+def test_errors_that_cancel_out_do_not_hide_each_other() -> None:
+    """W13: the ledger and Stripe agree, the numbers between them do not."""
+    row = row_of(usage=counted(OLD[0]))
+
+    assert row.difference == 0
+    assert row.status is Status.INVESTIGATE
+    assert causes(row) == [
+        (Cause.COUNTER_WRONG, Decimal(6)),
+        (Cause.AWAITING_PUSH, Decimal(-6)),
+    ]
