@@ -9,13 +9,14 @@ import json
 import math
 import random
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 GZIP_MAGIC = b"\x1f\x8b"
 GENERATED_REQUESTS = 7_000
@@ -23,7 +24,8 @@ GENERATED_CLIENTS = 1_302
 GENERATED_HOURS = 58
 
 _COMBINED = re.compile(
-    r'(?P<client>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "[^"]*" (?P<status>\d{3}) (?P<bytes>\d+|-)'
+    r"(?P<client>\S+) \S+ \S+ \[(?P<time>[^\]]+)\] "
+    r'"(?:[^"\\]|\\.)*" (?P<status>\d{3}) (?P<bytes>\d+|-)'
 )
 
 
@@ -52,30 +54,73 @@ def read_log(path: Path) -> list[Request]:
         content = path.read_bytes()
     except OSError as error:
         raise LogError(f"cannot read {path}: {error.strerror}") from None
-    text = gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
-    lines = [line for line in text.decode(errors="replace").splitlines() if line.strip()]
+    text = _unpacked(path, content).decode(errors="replace")
+    # Only line feeds end lines: JSON may hold the other characters that `splitlines` cuts at.
+    lines = [
+        NumberedLine(number, line)
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    ]
     if not lines:
         raise LogError(f"{path} holds no requests")
-    read = _read_json_lines if lines[0].lstrip().startswith("{") else _read_combined
+    read = _read_json_lines if lines[0].text.lstrip().startswith("{") else _read_combined
     return list(read(lines))
 
 
-def _read_json_lines(lines: Iterable[str]) -> Iterator[Request]:
-    for number, line in enumerate(lines, start=1):
+def _unpacked(path: Path, content: bytes) -> bytes:
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise LogError(f"{path} is no whole gzip file: {error}") from None
+
+
+class NumberedLine(NamedTuple):
+    """A line that is not empty, and where it stands in its file, from 1."""
+
+    number: int
+    text: str
+
+
+def _read_json_lines(lines: Iterable[NumberedLine]) -> Iterator[Request]:
+    seen: dict[int, int] = {}
+    for number, text in lines:
         try:
-            row: dict[str, Any] = json.loads(line)
-            yield Request(
-                int(row["line"]), int(row["offset_s"]), str(row["customer"]), int(row["bytes"])
-            )
+            request = _json_request(json.loads(text))
         except (ValueError, KeyError, TypeError) as error:
             raise LogError(
                 f"line {number} is not a request: {error!r}; it needs line, offset_s, customer"
                 " and bytes"
             ) from None
+        # The idempotency keys are made of it.
+        if request.line in seen:
+            raise LogError(
+                f"line {number} has the same `line` as line {seen[request.line]}: {request.line};"
+                " number the requests differently"
+            )
+        seen[request.line] = number
+        yield request
 
 
-def _read_combined(lines: Iterable[str]) -> Iterator[Request]:
-    rows = [_combined_row(number, line) for number, line in enumerate(lines, start=1)]
+def _json_request(row: dict[str, Any]) -> Request:
+    customer = row["customer"]
+    if not isinstance(customer, str) or not customer:
+        raise ValueError(f"customer is {customer!r}")
+    # Another name would need a Stripe customer of its own before Stripe could be told.
+    name = customer if customer.startswith("cus_") else _pseudonym(customer)
+    return Request(_whole(row, "line"), _whole(row, "offset_s"), name, _whole(row, "bytes"))
+
+
+def _whole(row: dict[str, Any], name: str) -> int:
+    number = row[name]
+    if type(number) is not int or number < 0:
+        raise ValueError(f"{name} is {number!r}, not a whole number from 0 up")
+    return number
+
+
+def _read_combined(lines: Iterable[NumberedLine]) -> Iterator[Request]:
+    rows = [_combined_row(number, text) for number, text in lines]
     first = min(at for at, _, _ in rows)
     for number, (at, client, size) in enumerate(rows):
         yield Request(number, int((at - first).total_seconds()), _pseudonym(client), size)

@@ -1,9 +1,12 @@
 """Child processes that never outlive this one: stopped on the way out, or by the guard."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -69,7 +72,7 @@ class Children:
         """
         log = None if shows else self._logs / f"{name}.log"
         output = None if log is None else log.open("wb")
-        try:
+        with _signals_put_off(), closing(output) if output else nullcontext():
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
@@ -79,12 +82,9 @@ class Children:
                 stderr=subprocess.STDOUT if output else None,
                 start_new_session=True,
             )
-        finally:
-            if output:
-                output.close()
-        child = Child(name, process, log)
-        self._children.append(child)
-        self._tell_guard(f"+{process.pid}")
+            child = Child(name, process, log)
+            self._children.append(child)
+            self._tell_guard(f"+{process.pid}")
         return child
 
     def dead(self) -> list[Child]:
@@ -110,6 +110,27 @@ class Children:
         assert self._guard.stdin is not None
         self._guard.stdin.write(f"{line}\n".encode())
         self._guard.stdin.flush()
+
+
+@contextmanager
+def _signals_put_off() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of the block.
+
+    Between the start of a process and the note of it, either would leave the process to nobody.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    put_off: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {one: signal.signal(one, lambda sent, _: put_off.append(sent)) for one in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for sent in put_off:
+            signal.raise_signal(sent)
 
 
 def _environment() -> dict[str, str]:

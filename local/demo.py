@@ -7,7 +7,7 @@ the ledger, the counters, the pushes and Stripe agree to the last unit, customer
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,6 +55,7 @@ class Row:
     counters: Decimal
     pushed: Decimal
     stripe: Decimal
+    customers: int
     wrong_customers: int
     expected_events: int
 
@@ -92,7 +93,7 @@ def _meter(stack: Stack, log: Sequence[Request], started: float) -> list[Row]:
     _prepare(stack, expected)
     for function in ("writer", "reconciler"):
         stack.chaos(function, "pause")  # they run below, when everything is counted
-    _first_number(stack, events[0], started)
+    _first_number(stack, events[-1], started)
     sent = _send(stack, deliveries(events))
     _step("every event is counted", lambda: stack.drain(timeout_s=120))
     _step("Stripe is told the totals", lambda: _push(stack))
@@ -124,8 +125,8 @@ def _first_number(stack: Stack, event: SentEvent, started: float) -> None:
     if told != ["accepted", "duplicate"] or counted != [42]:
         raise LocalServiceError(f"42 sent twice was answered {told} and counted as {counted}")
     console.print(
-        f"first checked number after {time.monotonic() - started:.0f} s: 42 sent twice"
-        f" ({told[0]}, {told[1]}) is counted as {counted[0]}",
+        f"first checked number after {time.monotonic() - started:.0f} s: 42 sent twice counts as"
+        f" {counted[0]} ({told[0]}, {told[1]})",
         highlight=False,
     )
 
@@ -252,6 +253,7 @@ def _row(
         counters=_sum(lines, "countedTotal"),
         pushed=_sum(lines, "pushedTotal"),
         stripe=at_stripe,
+        customers=len(wanted.per_customer),
         wrong_customers=len(wrong | missing),
         expected_events=wanted.events,
     )
@@ -284,21 +286,35 @@ def _prometheus(stack: Stack) -> dict[str, int]:
 
 def _show(rows: Sequence[Row], started: float) -> None:
     table = Table(title="Usage at every station")
-    for column in ("metric", "sent", "accepted", "duplicates", "log"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
-    for column in ("ledger", "counters", "pushed", "Stripe", ""):
-        table.add_column(column, justify="right")
+    table.add_column("")
     for row in rows:
-        totals = (row.log, row.ledger, row.counters, row.pushed, row.stripe)
-        counts = (row.sent, row.accepted, row.duplicates)
-        verdict = "[green]agree[/green]" if row.agrees else _disagreement(row)
-        numbers = [f"{number:,}" for number in (*counts, *totals)]
-        table.add_row(row.metric, *numbers, verdict)
+        table.add_column(row.metric, justify="right")
+    for title, number in _LINES.items():
+        table.add_row(
+            title, *(f"{number(row):,}" for row in rows), end_section=title == "duplicates"
+        )
+    table.add_section()
+    table.add_row("", *(_verdict(row) for row in rows))
     console.print(table)
     console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
     if all(row.agrees for row in rows):
-        console.print("[green]All stations agree to the last unit, for every customer.[/green]")
+        customers = max(row.customers for row in rows)
+        console.print(f"[green]All agree to the last unit, for each of {customers:,} customers.[/]")
 
 
-def _disagreement(row: Row) -> str:
-    return f"[red]differ ({row.wrong_customers} customers)[/red]"
+_LINES: Mapping[str, Callable[[Row], int | Decimal]] = {
+    "sent": lambda row: row.sent,
+    "accepted": lambda row: row.accepted,
+    "duplicates": lambda row: row.duplicates,
+    "in the log": lambda row: row.log,
+    "in the ledger": lambda row: row.ledger,
+    "in the counters": lambda row: row.counters,
+    "pushed": lambda row: row.pushed,
+    "at Stripe": lambda row: row.stripe,
+}
+
+
+def _verdict(row: Row) -> str:
+    if row.agrees:
+        return "[green]agree[/]"
+    return f"[red]differ ({row.wrong_customers} customers)[/]"

@@ -51,14 +51,15 @@ def usage_events(log: Sequence[Request], tenant: str, now: datetime) -> list[Sen
     All of it lies in the running month: early in a month the log's days are pressed together.
     """
     latest = max(request.offset_s for request in log)
-    month = CALENDAR_MONTHS.period_of(now - YOUNGEST)
-    room = (now - YOUNGEST - month.start) / timedelta(seconds=1)
-    pace = min(1.0, room / max(latest, 1))
-    start = now - YOUNGEST - timedelta(seconds=latest * pace)
+    month = CALENDAR_MONTHS.period_of(now)
+    end = max(now - YOUNGEST, month.start)
+    span = min(timedelta(seconds=latest), end - month.start)
     return [
         event
         for request in log
-        for event in _events_of(request, tenant, start + timedelta(seconds=request.offset_s * pace))
+        for event in _events_of(
+            request, tenant, end - span * (1 - request.offset_s / max(latest, 1))
+        )
     ]
 
 
