@@ -80,7 +80,7 @@ INGEST_QUEUE = Function(
 AGGREGATOR = Function(
     "aggregator",
     "Fold new ledger entries into counters.",
-    TableStream("events", batch_size=5000, batching_window_s=5, tumbling_window_s=60),
+    TableStream("events", batch_size=10_000, batching_window_s=5, tumbling_window_s=60),
     memory_mb=1024,
     timeout_s=60,
 )

@@ -7,9 +7,10 @@ from rich.table import Table
 from local.stack import DEMO_CUSTOMER, DEMO_TENANT, Stack, StackSettings
 
 _FIRST_CALL = """\
+AT=$(date -u +%FT%TZ)
 curl -s {api}/v1/events/ingest -H 'content-type: application/json' -d '{{"events":[{{
   "tenantId":"{tenant}","metric":"api_calls","customerRef":"{customer}","quantity":1,
-  "ts":"'$(date -u +%FT%TZ)'","idempotencyKey":"first"}}]}}'"""
+  "ts":"'$AT'","idempotencyKey":"first"}}]}}'"""
 
 
 def show(stack: Stack, settings: StackSettings, *, console: Console | None = None) -> None:
@@ -21,9 +22,8 @@ def show(stack: Stack, settings: StackSettings, *, console: Console | None = Non
     out.print(Panel(facts, title="StripeMeter, local only, not for production", expand=False))
     # Outside the box, so that it can be copied without the frame.
     call = _FIRST_CALL.format(api=stack.api_url, tenant=DEMO_TENANT, customer=DEMO_CUSTOMER)
-    out.print(
-        "Send a first event; a second time it is a duplicate:\n", call, sep="\n", soft_wrap=True
-    )
+    invitation = "Send a first event; the same curl once more is a duplicate:\n"
+    out.print(invitation, call, sep="\n", soft_wrap=True)
 
 
 def _facts(stack: Stack, settings: StackSettings) -> list[tuple[str, str]]:

@@ -54,7 +54,8 @@ def dev(
         summary_delay_s=summary_delay,
         shows_runner=True,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
+        signal.signal(number, signal.default_int_handler)
     try:
         _keep_running(settings)
     except LocalServiceError as trouble:
