@@ -7,8 +7,9 @@ the ledger, the counters, the pushes and Stripe agree to the last unit, customer
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -137,27 +138,15 @@ def _first_number(stack: Stack, event: SentEvent, started: float) -> None:
 def _send(stack: Stack, planned: Sequence[Delivery]) -> Counter[str]:
     """Send every delivery; how many events of each metric were sent."""
     sent: Counter[str] = Counter()
-    queue = queues.client(stack.sqs_endpoint)
-    queue_url = stack.queue_url
+    kill_at = int(len(planned) * KILL_AT_SHARE)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
+        _doors(stack) as deliver,
         Progress(*columns, TimeElapsedColumn(), console=console) as progress,
-        httpx.Client(base_url=stack.api_url, timeout=30) as client,
         ThreadPoolExecutor(CONNECTIONS) as pool,
     ):
-        bar = progress.add_task(
-            "events sent, each twice", total=sum(len(one.events) for one in planned)
-        )
-
-        def deliver(delivery: Delivery) -> Delivery:
-            if delivery.over_queue:
-                body = json.dumps({"events": delivery.events})
-                queue.send_message(QueueUrl=queue_url, MessageBody=body)
-            else:
-                _post(client, delivery)
-            return delivery
-
-        kill_at = int(len(planned) * KILL_AT_SHARE)
+        events = sum(len(delivery.events) for delivery in planned)
+        bar = progress.add_task("events sent, each twice", total=events)
         for number, delivery in enumerate(pool.map(deliver, planned)):
             sent.update(event["metric"] for event in delivery.events)
             progress.advance(bar, len(delivery.events))
@@ -166,10 +155,25 @@ def _send(stack: Stack, planned: Sequence[Delivery]) -> Counter[str]:
     return sent
 
 
-def _post(client: httpx.Client, delivery: Delivery) -> None:
-    answer = client.post("/v1/events/ingest", json={"events": delivery.events})
-    errors = answer.json().get("errors")
-    if answer.status_code != httpx.codes.OK or errors:
+@contextmanager
+def _doors(stack: Stack) -> Iterator[Callable[[Delivery], Delivery]]:
+    """What delivers a batch by HTTPS or SQS, and gives it back when it is taken."""
+    queue, queue_url = queues.client(stack.sqs_endpoint), stack.queue_url
+    with httpx.Client(base_url=stack.api_url, timeout=30) as client:
+
+        def deliver(delivery: Delivery) -> Delivery:
+            content = {"events": delivery.events}
+            if delivery.over_queue:
+                queue.send_message(QueueUrl=queue_url, MessageBody=json.dumps(content))
+            else:
+                _check(client.post("/v1/events/ingest", json=content))
+            return delivery
+
+        yield deliver
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.status_code != httpx.codes.OK or answer.json().get("errors"):
         raise LocalServiceError(f"ingest answered {answer.status_code}: {answer.text[:300]}")
 
 

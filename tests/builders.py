@@ -31,7 +31,7 @@ def a_sent_event(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in sent.items() if value is not ...}
 
 
-def an_entry(
+def an_entry(  # noqa: PLR0913 (each test names only what it is about)
     quantity: str = "1",
     *,
     key: str | None = None,

@@ -6,8 +6,8 @@ from typing import Any
 
 import boto3
 import pytest
-from functions.aggregator.handler import handler
 
+from functions.aggregator.handler import handler
 from metering.counter import EMPTY, Aggregation, Tally, Usage
 from metering.errors import InvariantBrokenError
 from metering.event import LedgerEntry
@@ -233,7 +233,7 @@ def spoiled(batch: dict[str, Any], at: int, image: object) -> dict[str, Any]:
     return batch
 
 
-GOOD = a_stream_batch([an_entry()])["Records"][0]["dynamodb"]["NewImage"]
+GOOD: dict[str, Any] = a_stream_batch([an_entry()])["Records"][0]["dynamodb"]["NewImage"]
 
 
 @pytest.mark.parametrize(
@@ -255,9 +255,7 @@ GOOD = a_stream_batch([an_entry()])["Records"][0]["dynamodb"]["NewImage"]
     ],
     ids=lambda image: str(image)[-30:],
 )
-def test_what_is_no_entry_is_quarantined_and_the_rest_counts(
-    wiring: Wiring, image: object
-) -> None:
+def test_what_is_no_entry_is_quarantined_and_the_rest_counts(wiring: Wiring, image: object) -> None:
     entries = ten_entries()[:3]
 
     assert handler(spoiled(a_stream_batch(entries), 1, image), None) == ACCEPTED_ALL
@@ -287,11 +285,10 @@ def fill(wiring: Wiring, *, amount: Decimal) -> LedgerEntry:
     fold(wiring, [entry])
     [stored] = lanes_of(wiring)
     counters = wiring.table("counters")
-    [item] = [
-        item for item in wiring.dynamodb.scan(TableName=counters)["Items"] if "h" in item
-    ]
+    [item] = [item for item in wiring.dynamodb.scan(TableName=counters)["Items"] if "h" in item]
     assert stored.lane.usage.counted.sum == 1
-    item["c"]["M"]["s"] = {"N": str(amount)}
+    held: Any = item["c"]["M"]
+    held["s"] = {"N": str(amount)}
     wiring.dynamodb.put_item(TableName=counters, Item=item)
     return entry
 
@@ -404,9 +401,7 @@ def test_one_lane_that_is_refused_does_not_hold_up_its_neighbours(
 
 
 @pytest.mark.parametrize("operation", ["batch_get_item", "get_item", "batch_execute_statement"])
-def test_a_table_that_refuses_brings_the_whole_batch_again(
-    wiring: Wiring, operation: str
-) -> None:
+def test_a_table_that_refuses_brings_the_whole_batch_again(wiring: Wiring, operation: str) -> None:
     entries = ten_entries()
     faulty = FaultyClient(wiring.dynamodb)
     faulty.fail(operation, throttled(), at={1})

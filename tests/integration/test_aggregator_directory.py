@@ -83,7 +83,7 @@ def test_an_older_event_never_lowers_the_newest_bound(
 
 def test_a_newer_event_raises_the_bound_whoever_listed_the_counter(wiring: Wiring) -> None:
     one, other = another_process(wiring), another_process(wiring)
-    bounds = []
+    bounds: list[float] = []
     for process, hours in [(one, 0), (other, -30), (one, 1), (other, 2), (one, 1), (other, 5)]:
         fold(process, [an_entry(at=NOON + HOUR * hours)], shard=f"shard-{hours}-{len(bounds)}")
         bounds.append((known(wiring)[a_counter()] - NOON) / HOUR)

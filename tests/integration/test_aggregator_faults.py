@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from threading import Barrier
 from typing import Any
 
@@ -92,6 +93,23 @@ def deliver_again(process: Wiring, entries: list[LedgerEntry], shard: str) -> bo
         return True
 
 
+@pytest.mark.parametrize("seen_before", [0, 5])
+def test_the_client_librarys_own_retry_of_a_write_adds_nothing(
+    wiring: Wiring, seen_before: int
+) -> None:
+    """botocore sends a call again when the answer is lost; the second try meets the first."""
+    entries = twelve_entries()
+    fold(another_process(wiring), entries[:seen_before])
+    faulty = FaultyClient(wiring.dynamodb)
+    faulty.around("batch_execute_statement", lambda call, go: (go(), go())[1])
+    process = another_process(wiring, faulty.client)
+
+    fold(process, entries)  # a new lane cannot tell its own write from another's
+    assert fold(process, entries) == []
+
+    assert_exact(wiring, entries)
+
+
 # --- two at once ----------------------------------------------------------------------------------
 
 
@@ -104,11 +122,8 @@ def test_a_second_aggregator_may_run_at_any_moment_of_the_first(
         entries, shard = twelve_entries(world), f"shard-{world}"
         fold(another_process(wiring), entries[:start], shard=shard)
         faulty = FaultyClient(wiring.dynamodb)
-        second = another_process(wiring)
-
-        def interfere(batch: list[LedgerEntry] = entries, to: str = shard) -> None:
-            fold(second, batch[start:end], first=start + 1, shard=to)
-
+        second, part = another_process(wiring), entries[start:end]
+        interfere = partial(fold, second, part, first=start + 1, shard=shard)
         faulty.before(None, interfere, at=world + 1)
         first = another_process(wiring, faulty.client)
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from functions.ingest.handler import handler
 
+from functions.ingest.handler import handler
 from local import dynamodb_local
 from metering.config import Config
 from metering.mapping import LatePolicy, MetricSettings
@@ -269,7 +269,8 @@ def test_an_event_without_a_key_may_be_retried(wiring: Wiring, clock: SetClock) 
 
 
 @pytest.mark.parametrize(
-    "hostile", ["a|b", "#", "a#b", "nul\0byte", "😀", "k" * 255, "😀" * 255, "5:demo", "\x7f", "‮"]
+    "hostile",
+    ["a|b", "#", "a#b", "nul\0byte", "😀", "k" * 255, "😀" * 255, "5:demo", "\x7f", "\u202e"],
 )
 def test_hostile_keys_are_keys_like_any_other(
     wiring: Wiring, clock: SetClock, hostile: str
@@ -382,13 +383,11 @@ def test_a_late_event_is_refused_where_the_metric_says_so(wiring: Wiring) -> Non
         a_sent_event(ts="1970-01-01T00:00:00Z", metric="other"),
     )
 
-    assert answer.errors == [
-        (
-            0,
-            "Event is older than the 1.5 h that metric 'api_calls' takes"
-            " (its latePolicy is 'reject')",
-        )
-    ]
+    [(index, text)] = answer.errors
+    assert index == 0
+    assert text == (
+        "Event is older than the 1.5 h that metric 'api_calls' takes (its latePolicy is 'reject')"
+    )
     assert answer.statuses == ["error", "accepted", "accepted"]
 
 

@@ -34,7 +34,9 @@ def some_events(number: int) -> list[dict[str, object]]:
     return [a_sent_event(idempotencyKey=f"k-{at:04}") for at in range(number)]
 
 
-@pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded", "InternalServerError"])
+@pytest.mark.parametrize(
+    "code", ["ThrottlingError", "ProvisionedThroughputExceeded", "InternalServerError"]
+)
 def test_one_throttled_statement_of_25_fails_its_event_alone(
     wiring: Wiring, faulty: FaultyClient, clock: SetClock, code: str
 ) -> None:

@@ -8,8 +8,8 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from functions.ingest_queue.handler import handler
 
+from functions.ingest_queue.handler import handler
 from metering.names import IdempotencyKey
 from metering.ports import Quarantined
 from metering.wiring import Wiring, using

@@ -61,7 +61,9 @@ def test_a_request_has_from_one_to_a_thousand_events(
 @pytest.mark.parametrize("surplus", [0, 1])
 def test_a_body_takes_up_to_one_mebibyte(wiring: Wiring, surplus: int) -> None:
     body = json.dumps({"events": [a_sent_event(surplus="")]})
-    filled = body.replace('"surplus": ""', f'"surplus": "{"x" * (1_048_576 - len(body) + surplus)}"')
+    filled = body.replace(
+        '"surplus": ""', f'"surplus": "{"x" * (1_048_576 - len(body) + surplus)}"'
+    )
 
     answer = post(filled)
 

@@ -5,17 +5,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from functions.lane_folder.handler import handler
 
+from functions.lane_folder.handler import handler
 from metering.adapters.dynamodb.counter_item import BASE, read_sort_key
+from metering.adapters.dynamodb.counters import READS_MAX
 from metering.counter import Usage
+from metering.errors import RetryableError
 from metering.event import LedgerEntry
 from metering.lane_folder import FoldReport
 from metering.names import IdempotencyKey
 from metering.wiring import Wiring
 from tests.builders import DEMO, NOON, an_entry
 from tests.conftest import SetClock
-from tests.faults import CALLS_MAX, Deaths, FaultyClient, dying, throttled
+from tests.faults import CALLS_MAX, Call, Deaths, FaultyClient, Go, KilledError, dying, throttled
 from tests.readers import another_process, counted, fold, lanes_of, true_usage
 
 HOUR = timedelta(hours=1)
@@ -31,9 +33,7 @@ def some_lanes(
 ) -> list[LedgerEntry]:
     """Entries of one bucket that came through several shards, one of them late."""
     entries = [
-        an_entry(
-            f"{at}.5", customer=customer, at=NOON - timedelta(minutes=at % 3), is_late=at == 2
-        )
+        an_entry(f"{at}.5", customer=customer, at=NOON - timedelta(minutes=at % 3), is_late=at == 2)
         for at in range(1, number + 1)
     ]
     process = another_process(wiring)
@@ -44,11 +44,12 @@ def some_lanes(
 
 def bases_of(wiring: Wiring) -> list[dict[str, Any]]:
     items = wiring.dynamodb.scan(TableName=wiring.table("counters"))["Items"]
-    return [
-        item
-        for item in items
-        if item["sk"]["S"].startswith("e0") and read_sort_key(item["sk"]["S"])[3] == BASE
-    ]
+    return [item for item in items if item["sk"]["S"].startswith("e0") and is_base(item)]
+
+
+def is_base(item: Any) -> bool:
+    """Of the items of a customer's counters."""
+    return read_sort_key(item["sk"]["S"])[3] == BASE
 
 
 def test_lanes_untouched_for_two_days_become_the_base_and_then_go(
@@ -161,6 +162,34 @@ def test_two_folders_at_once_fold_each_lane_once(wiring: Wiring, clock: SetClock
     raise AssertionError("never done")
 
 
+def test_a_base_that_another_folder_made_of_other_lanes_is_not_written_over(
+    wiring: Wiring, clock: SetClock
+) -> None:
+    entries = some_lanes(wiring, number=1, label="first")
+    clock.advance(AT_REST)
+    run(wiring)
+    entries += some_lanes(wiring, number=1, customer="cus_A", label="z")
+    clock.advance(HOUR)
+    entries += some_lanes(wiring, number=50, label="a")
+    clock.advance(AT_REST - HOUR)
+
+    def fold_fifty_younger_ones_and_die() -> None:
+        clock.advance(HOUR)
+        mortal = FaultyClient(wiring.dynamodb)
+        mortal.fail("transact_write_items", KilledError(), at={2})
+        with dying():
+            another_process(wiring, mortal.client).lane_folder.run()
+
+    slow = FaultyClient(wiring.dynamodb)
+    slow.before("transact_write_items", fold_fifty_younger_ones_and_die, at=1)
+
+    report = another_process(wiring, slow.client).lane_folder.run()
+
+    assert (report.folded, report.skipped) == (0, 1)
+    assert sum(stored.lane.folded for stored in lanes_of(wiring)) == 50
+    assert counted(wiring) == true_usage(entries)
+
+
 def test_a_lane_that_is_written_while_it_is_folded_is_left_for_another_time(
     wiring: Wiring, clock: SetClock
 ) -> None:
@@ -216,12 +245,12 @@ def test_lanes_that_dynamodb_did_not_remove_are_removed_by_the_next_run(
 # --- reading meanwhile ----------------------------------------------------------------------------
 
 
-def read_page_by_page(wiring: Wiring, between: Callable[[int], object]) -> Usage:
+def read_page_by_page(wiring: Wiring, between: Callable[[Call], object]) -> Usage:
     """A read whose every item is a page of its own, with something done before each page."""
     faulty = FaultyClient(wiring.dynamodb)
 
-    def one_item(call: Any, go: Any) -> Any:
-        between(call.number)
+    def one_item(call: Call, go: Go) -> Any:
+        between(call)
         return wiring.dynamodb.query(**(call.request | {"Limit": 1}))
 
     faulty.around("query", one_item)
@@ -242,9 +271,9 @@ def test_a_read_that_meets_a_fold_between_its_pages_is_exact(
         clock.advance(AT_REST)
         pages: list[int] = []
 
-        def at_page(number: int, *, page: int = page, pages: list[int] = pages) -> None:
-            pages.append(number)
-            if number == page:
+        def at_page(call: Call, *, page: int = page, pages: list[int] = pages) -> None:
+            pages.append(call.number)
+            if call.number == page:
                 run(wiring)
 
         assert read_page_by_page(wiring, at_page) == true_usage(entries)
@@ -256,22 +285,51 @@ def test_a_read_that_meets_a_fold_between_its_pages_is_exact(
     raise AssertionError("never done")
 
 
-def test_a_read_that_meets_a_fold_at_every_page_gives_up_rather_than_be_wrong(
+@pytest.mark.parametrize("base_before", [False, True])
+@pytest.mark.parametrize("newer", ["base", "lanes"])
+def test_a_read_that_meets_half_of_a_fold_is_done_again(
+    wiring: Wiring, clock: SetClock, newer: str, *, base_before: bool
+) -> None:
+    """A query is no snapshot: it may show one write of a transaction and not yet another."""
+    entries = some_lanes(wiring, number=2, label="before") if base_before else []
+    clock.advance(AT_REST)
+    run(wiring)
+    entries += some_lanes(wiring, number=2)
+    clock.advance(AT_REST)
+
+    def half(call: Call, go: Go) -> Any:
+        if call.number > 1:
+            return go()
+        before = go()["Items"]
+        run(wiring)
+        after = go()["Items"]
+        bases, lanes = (after, before) if newer == "base" else (before, after)
+        seen = [item for item in bases if is_base(item)]
+        return {"Items": seen + [item for item in lanes if not is_base(item)]}
+
+    faulty = FaultyClient(wiring.dynamodb)
+    faulty.around("query", half)
+
+    assert counted(another_process(wiring, faulty.client)) == true_usage(entries)
+    assert faulty.calls.count("query") == 2
+
+
+def test_a_read_that_meets_a_fold_every_time_gives_up_rather_than_be_wrong(
     wiring: Wiring, clock: SetClock
 ) -> None:
     entries = some_lanes(wiring, number=2)
     clock.advance(AT_REST)
+    run(wiring)
 
-    def fold_another(number: int) -> None:
-        if len(entries) < 40:
-            entries.extend(some_lanes(wiring, number=1, label=f"more-{number}"))
+    def fold_another(call: Call) -> None:
+        after = call.request.get("ExclusiveStartKey")
+        if after and is_base(after):
+            entries.extend(some_lanes(wiring, number=1, label=f"{call.number}"))
             clock.advance(AT_REST)
             run(wiring)
 
-    try:
-        seen = read_page_by_page(wiring, fold_another)
-    except Exception as error:  # noqa: BLE001 (either is right: an exact number, or none)
-        assert "being folded" in str(error)
-    else:
-        assert seen == true_usage(entries)
+    with pytest.raises(RetryableError, match="are being folded; read them again"):
+        read_page_by_page(wiring, fold_another)
+
+    assert len(entries) == 2 + READS_MAX
     assert counted(wiring) == true_usage(entries)

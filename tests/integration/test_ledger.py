@@ -34,7 +34,9 @@ def later(entry: LedgerEntry, **changes: object) -> LedgerEntry:
 def test_an_entry_comes_back_as_it_was_appended(wiring: Wiring) -> None:
     plain = an_entry("12345678901234.123457", is_late=True)
     full = LedgerEntry(
-        replace(plain.event, key=IdempotencyKey("full"), resource="r", meta='{"a":1}', source=Source.SDK),
+        replace(
+            plain.event, key=IdempotencyKey("full"), resource="r", meta='{"a":1}', source=Source.SDK
+        ),
         NOON + timedelta(microseconds=1),
         is_late=False,
     )

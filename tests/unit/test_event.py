@@ -126,7 +126,10 @@ def test_the_bytes_of_meta_count_and_not_its_characters() -> None:
             "customerRef: String must contain at most 255 character(s), got 256",
         ),
         ({"customerRef": "a\nb"}, "customerRef: must not contain control or invisible characters"),
-        ({"customerRef": "a\u200b"}, "customerRef: must not contain control or invisible characters"),
+        (
+            {"customerRef": "a\u200b"},
+            "customerRef: must not contain control or invisible characters",
+        ),
         ({"quantity": ...}, "quantity: Required"),
         ({"quantity": None}, "quantity: must be a number or a numeric string"),
         ({"quantity": True}, "quantity: must be a number or a numeric string"),

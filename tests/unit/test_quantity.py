@@ -29,13 +29,13 @@ def test_a_quantity_keeps_every_digit_it_was_sent_with(sent: object, kept: str) 
 
 @pytest.mark.parametrize("sent", ["0", 0, "-1", Decimal("-0.1"), "0.00", "-0"])
 def test_a_quantity_must_be_above_zero(sent: object) -> None:
-    with pytest.raises(InvalidQuantityError, match="^Number must be greater than 0$"):
+    with pytest.raises(InvalidQuantityError, match=r"^Number must be greater than 0$"):
         parse_quantity(sent)
 
 
 @pytest.mark.parametrize("sent", ["NaN", "sNaN", "Infinity", "-inf", Decimal("NaN")])
 def test_a_quantity_must_be_finite(sent: object) -> None:
-    with pytest.raises(InvalidQuantityError, match="^must be a finite number$"):
+    with pytest.raises(InvalidQuantityError, match=r"^must be a finite number$"):
         parse_quantity(sent)
 
 
@@ -44,7 +44,7 @@ def test_a_quantity_must_be_finite(sent: object) -> None:
     ["", " 5", "5 ", "1_000", "1,000", "0x10", "five", "٥", "5\n", True, None, [5], {"n": 5}, 1.5],
 )
 def test_what_is_no_number_is_no_quantity(sent: object) -> None:
-    with pytest.raises(InvalidQuantityError, match="^must be a number or a numeric string$"):
+    with pytest.raises(InvalidQuantityError, match=r"^must be a number or a numeric string$"):
         parse_quantity(sent)
 
 
@@ -78,7 +78,11 @@ def test_a_sum_that_would_lose_a_digit_is_no_sum() -> None:
 def test_a_hundred_thousand_million_of_the_greatest_events_still_add_up() -> None:
     greatest = parse_quantity("999999999999999.999999999999")
 
-    EXACT.multiply(greatest, Decimal(10) ** 11)
+    many = EXACT.multiply(greatest, Decimal(10) ** 11)
+    and_one_more = EXACT.subtract(many, Decimal("0.000000000001"))
+
+    assert str(and_one_more) == "99999999999999999999999999.899999999999"
+    assert len(and_one_more.as_tuple().digits) == 38
 
 
 @pytest.mark.parametrize(

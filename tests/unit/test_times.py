@@ -70,7 +70,7 @@ def test_a_time_without_its_offset_is_refused(sent: object) -> None:
     ],
 )
 def test_a_time_that_never_was_is_refused(text: str) -> None:
-    with pytest.raises(InvalidTimestampError, match="^names no real instant$"):
+    with pytest.raises(InvalidTimestampError, match=r"^names no real instant$"):
         parse_rfc3339(text)
 
 

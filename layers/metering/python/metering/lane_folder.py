@@ -57,7 +57,7 @@ class LaneStore(Protocol):
         ...
 
     def remove(self, lanes: Iterable[LaneKey]) -> None:
-        """Remove lanes that are folded, or whose epoch nobody reads."""
+        """Remove lanes that are folded, or whose epoch nobody reads any more."""
         ...
 
 
@@ -95,7 +95,9 @@ class LaneFolder:
         return FoldReport(folded, len(removable), sum(map(len, chunks)) - folded)
 
     def _is_removable(self, stored: StoredLane, now: datetime) -> bool:
-        if stored.key.epoch < self._current_epoch(stored.key.counter.tenant):
+        # The epoch before the current one may still be read by whoever has it in the cache: half
+        # removed, it would tell Stripe to take usage back. It goes with the next rebuild.
+        if stored.key.epoch < self._current_epoch(stored.key.counter.tenant) - 1:
             return True
         return stored.lane.folded and stored.touched_at <= now - REMOVED_AFTER
 

@@ -16,7 +16,12 @@ from botocore.exceptions import ClientError
 from metering import times
 from metering.adapters.dynamodb import push_item as items
 from metering.adapters.dynamodb.push_item import Item
-from metering.adapters.dynamodb.refusals import code_of, is_condition_failure, retryable
+from metering.adapters.dynamodb.refusals import (
+    code_of,
+    is_condition_failure,
+    items_of,
+    retryable,
+)
 from metering.config import Config
 from metering.counter import CounterKey
 from metering.errors import RetryableError
@@ -103,9 +108,7 @@ class DynamoPushes:
             ExpressionAttributeValues=values,
             ConsistentRead=True,
         )
-        with retryable():
-            for page in pages:
-                yield from page["Items"]
+        return items_of(pages)
 
     def _get_many(self, keys: Sequence[Item]) -> list[Item]:
         found: list[Item] = []

@@ -18,7 +18,7 @@ from typing import Any
 
 from metering import quantity, times
 from metering.counter import EMPTY, BucketKey, CounterKey, Last, Tally, Usage
-from metering.keys import join, split
+from metering.keys import digest, join, split
 from metering.lane import Lane, LaneKey
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
 
@@ -27,6 +27,12 @@ Item = dict[str, Any]
 RECOUNT = "A"
 BASE = "B"
 LANE = "L"
+LANE_MARK_BYTES = 8
+
+
+def lane_mark(part: str) -> bytes:
+    """A lane's part of a sort key, in 8 bytes: how a base names the lanes it was last made of."""
+    return digest(part, size=LANE_MARK_BYTES)
 
 
 def customer_partition(tenant: TenantId, customer: CustomerRef) -> str:
@@ -34,9 +40,14 @@ def customer_partition(tenant: TenantId, customer: CustomerRef) -> str:
     return join(tenant, customer)
 
 
+def epoch_prefix(epoch: int) -> str:
+    """What the sort keys of an epoch begin with."""
+    return f"e{epoch:06d}#"
+
+
 def bucket_prefix(epoch: int, bucket: datetime) -> str:
     """What the sort keys of a bucket begin with, whatever the metric."""
-    return f"e{epoch:06d}#{times.to_text(bucket)}#"
+    return f"{epoch_prefix(epoch)}{times.to_text(bucket)}#"
 
 
 def part_sort_key(epoch: int, bucket: datetime, metric: Metric, part: str) -> str:

@@ -3,15 +3,18 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from metering import times
 from metering.adapters.dynamodb.counter_item import (
     BASE,
     LANE,
+    LANE_MARK_BYTES,
     Item,
     bucket_prefix,
     customer_partition,
+    lane_mark,
     read_sort_key,
     read_usage,
 )
@@ -154,9 +157,26 @@ def _by_bucket(items: Sequence[Item]) -> dict[tuple[Metric, datetime], list[tupl
 
 
 def _is_consistent(parts: Sequence[tuple[str, Item]]) -> bool:
-    """Whether the base, which is read first, knows every lane that says it was folded into it."""
-    base_version = next((int(item["v"]["N"]) for part, item in parts if part == BASE), 0)
-    return all(int(item["fv"]["N"]) <= base_version for _, item in parts if "fv" in item)
+    """Whether base and lanes agree on what was folded.
+
+    A query is no snapshot of a transaction: it may meet the base as it was before a fold and a lane
+    as it was after (the lane would be missing), or the other way round (it would count twice).
+    """
+    base = next((item for part, item in parts if part == BASE), None)
+    version, marks = (int(base["v"]["N"]), _marks(base)) if base else (0, set())
+    for part, item in parts:
+        if "fv" in item:
+            if int(item["fv"]["N"]) > version:
+                return False
+        elif marks and lane_mark(part) in marks:
+            return False
+    return True
+
+
+def _marks(base: Item) -> set[bytes]:
+    """The lanes that the base was last made of."""
+    joined = bytes(base["f"]["B"])
+    return {bytes(mark) for mark in batched(joined, LANE_MARK_BYTES, strict=True)}
 
 
 def _total(parts: Sequence[tuple[str, Any]]) -> Usage:

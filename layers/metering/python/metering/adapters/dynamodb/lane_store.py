@@ -12,6 +12,7 @@ from metering.adapters.dynamodb.counter_item import (
     Item,
     customer_partition,
     lane_item_key,
+    lane_mark,
     part_sort_key,
     read_lane,
     read_partition,
@@ -58,17 +59,18 @@ class DynamoLaneStore:
         marks = [self._mark_folded(stored, after.version, now) for stored in lanes]
         try:
             self._client.transact_write_items(
-                TransactItems=[self._put_base(lanes[0].key, before, after), *marks]  # type: ignore[list-item]
+                TransactItems=[self._put_base(lanes, before, after), *marks]  # type: ignore[list-item]
             )
         except self._client.exceptions.TransactionCanceledException:
             return False
         return True
 
-    def _put_base(self, key: LaneKey, before: Base, after: Base) -> dict[str, Any]:
-        version = {"v": {"N": str(after.version)}}
+    def _put_base(self, lanes: Sequence[StoredLane], before: Base, after: Base) -> dict[str, Any]:
+        marks = b"".join(lane_mark(LANE + stored.key.shard) for stored in lanes)
+        version = {"v": {"N": str(after.version)}, "f": {"B": marks}}
         put: dict[str, Any] = {
             "TableName": self._table,
-            "Item": _base_key(key) | version | usage_values(after.usage),
+            "Item": _base_key(lanes[0].key) | version | usage_values(after.usage),
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         if before.version:
