@@ -64,7 +64,8 @@ class HeldLanes:
 
     def usage(self, counter: CounterKey) -> Usage:
         """All that a counter holds."""
-        return total(lane.usage for key, lane in self.lanes.items() if key.counter == counter)
+        own = (lane for key, lane in self.lanes.items() if key.counter == counter)
+        return total(usage for lane in own for usage in lane.buckets.values())
 
 
 class FirstEpoch:

@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from functions.aggregator.handler import handler
-from metering.counter import EMPTY, Aggregation, Tally, Usage
+from metering.counter import EMPTY, Aggregation, Tally, Usage, total
 from metering.errors import InvariantBrokenError
 from metering.event import LedgerEntry
 from metering.lane import position_of
@@ -286,8 +286,9 @@ def fill(wiring: Wiring, *, amount: Decimal) -> LedgerEntry:
     [stored] = lanes_of(wiring)
     counters = wiring.table("counters")
     [item] = [item for item in wiring.dynamodb.scan(TableName=counters)["Items"] if "h" in item]
-    assert stored.lane.usage.counted.sum == 1
-    held: Any = item["c"]["M"]
+    assert total(stored.lane.buckets.values()).counted.sum == 1
+    bucket: Any = next(iter(item["b"]["M"].values()))
+    held = bucket["M"]["c"]["M"]
     held["s"] = {"N": str(amount)}
     wiring.dynamodb.put_item(TableName=counters, Item=item)
     return entry
@@ -439,3 +440,20 @@ def test_a_tally_of_nothing_is_never_stored(wiring: Wiring) -> None:
     assert counted(wiring).counted == Tally()
     with using(wiring):
         assert handler(a_stream_batch([]), None) == ACCEPTED_ALL
+
+
+@pytest.mark.parametrize("hour", [11, 12, 13])
+def test_a_batch_that_comes_again_after_the_billing_anchor_moved_counts_once(
+    wiring: Wiring, hour: int
+) -> None:
+    """The anchor cuts the day anew, before, at and after the events' time."""
+    entries = [an_entry("5"), an_entry("7", at=NOON + timedelta(hours=1))]
+    fold(wiring, entries)
+    anchor = datetime(2026, 1, 20, hour, 30, tzinfo=UTC)
+    wiring.settings_store.put_customer(
+        Customer(DEMO, CustomerRef("cus_A"), "cus_A", "sub_1", anchor)
+    )
+
+    fold(another_process(wiring), entries)
+
+    assert counted(wiring) == true_usage(entries)

@@ -59,7 +59,7 @@ def test_a_lanes_place_reads_back_as_its_key(key: LaneKey) -> None:
     assert read_partition(item["pk"]["S"]) == (key.counter.tenant, key.counter.customer)
     assert read_sort_key(item["sk"]["S"]) == (
         key.epoch,
-        key.bucket,
+        key.day,
         key.counter.metric,
         LANE + key.shard,
     )

@@ -6,7 +6,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.adapters.dynamodb.counter_item import read_usage, usage_values
+from metering.adapters.dynamodb.counter_item import read_usage, usage_value
 from metering.counter import NO_USAGE, Aggregation, Usage, total, usage_of
 from metering.event import LedgerEntry
 from tests.builders import NOON, an_entry
@@ -59,4 +59,4 @@ def test_the_four_values_are_what_their_names_say(some: list[LedgerEntry]) -> No
 def test_a_usage_comes_back_from_the_table_as_it_went_in(some: list[LedgerEntry]) -> None:
     usage = together(some)
 
-    assert read_usage(usage_values(usage)) == usage
+    assert read_usage(usage_value(usage)) == usage

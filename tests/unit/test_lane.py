@@ -1,16 +1,26 @@
 """A lane folds in what it has not seen, in the shard's order, and nothing else."""
 
+from datetime import datetime
 from decimal import Decimal
 
 from metering.counter import Tally, Usage
-from metering.lane import Lane, Record, advance, position_of
-from tests.builders import an_entry
+from metering.lane import Lane, Placed, Record, advance, position_of
+from tests.builders import NOON, an_entry
 from tests.readers import true_usage
 
-FIVE = [Record(position_of(str(number)), an_entry(str(number))) for number in range(8, 13)]
+TODAY = NOON.replace(hour=0)
+LATER_TODAY = NOON.replace(hour=11)
 
 
-def folded(records: list[Record], lane: Lane = Lane()) -> Lane:  # noqa: B008 (frozen)
+def placed(number: int, quantity: str = "", *, bucket: datetime = TODAY) -> Placed:
+    entry = an_entry(quantity or str(number), key=f"lane-{number}")
+    return Placed(Record(position_of(str(number)), entry), bucket)
+
+
+FIVE = [placed(number) for number in range(8, 13)]
+
+
+def folded(records: list[Placed], lane: Lane = Lane()) -> Lane:  # noqa: B008 (frozen)
     step = advance(lane, records)
     assert step is not None
     return step.after
@@ -27,8 +37,8 @@ def test_a_lane_holds_all_it_was_brought() -> None:
     lane = folded(FIVE)
 
     assert lane.position == position_of("12")
-    assert lane.usage == true_usage(record.entry for record in FIVE)
-    assert lane.usage.counted.sum == Decimal(50)
+    assert lane.buckets == {TODAY: true_usage(placed.record.entry for placed in FIVE)}
+    assert lane.buckets[TODAY].counted.sum == Decimal(50)
 
 
 def test_a_batch_seen_before_changes_nothing() -> None:
@@ -55,26 +65,42 @@ def test_a_step_starts_from_the_lane_that_was_read() -> None:
 
 
 def test_a_quantity_that_cannot_be_added_exactly_is_passed_over_and_named() -> None:
-    full = Lane(position_of("1"), Usage(counted=Tally(1, Decimal(10) ** 37)))
-    fits, too_fine, fits_too = (
-        Record(position_of(number), an_entry(quantity))
-        for number, quantity in [("2", "1"), ("3", "0.5"), ("4", "2")]
-    )
+    full = Lane(position_of("1"), {TODAY: Usage(counted=Tally(1, Decimal(10) ** 37))})
+    fits, too_fine, fits_too = placed(2, "1"), placed(3, "0.5"), placed(4, "2")
 
     step = advance(full, [fits, too_fine, fits_too])
 
     assert step is not None
-    assert step.unfoldable == (too_fine,)
+    assert step.unfoldable == (too_fine.record,)
     assert step.after.position == position_of("4")
-    assert step.after.usage.counted.count == 3
-    assert step.after.usage.counted.sum == Decimal("1" + "0" * 36 + "3")
+    assert step.after.buckets[TODAY].counted.count == 3
+    assert step.after.buckets[TODAY].counted.sum == Decimal("1" + "0" * 36 + "3")
 
 
 def test_a_lane_that_was_folded_into_the_base_takes_no_more() -> None:
-    lane = Lane(FIVE[0].position, true_usage([FIVE[0].entry]), folded=True)
+    first = FIVE[0].record
+    lane = Lane(first.position, {TODAY: true_usage([first.entry])}, folded=True)
     step = advance(lane, FIVE)
 
     assert step is not None
     assert step.after == lane
-    assert step.unfoldable == tuple(FIVE[1:])
+    assert step.unfoldable == tuple(placed.record for placed in FIVE[1:])
     assert advance(lane, FIVE[:1]) is None
+
+
+def test_a_day_cut_by_a_billing_period_keeps_both_sides_under_one_position() -> None:
+    before, after = placed(1), placed(2, bucket=LATER_TODAY)
+
+    lane = folded([before, after])
+
+    assert lane.position == position_of("2")
+    assert lane.buckets == {
+        TODAY: true_usage([before.record.entry]),
+        LATER_TODAY: true_usage([after.record.entry]),
+    }
+
+
+def test_a_batch_that_comes_again_under_another_billing_calendar_is_still_seen() -> None:
+    lane = folded([placed(1), placed(2)])
+
+    assert advance(lane, [placed(1, bucket=LATER_TODAY), placed(2, bucket=LATER_TODAY)]) is None

@@ -6,15 +6,17 @@ then is skipped, because each lane knows its position.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from metering import quantity
-from metering.counter import CounterKey, counter_of
+from metering.counter import BucketKey, CounterKey, counter_of
 from metering.keys import digest, join
-from metering.lane import Advance, Lane, LaneKey, Record, Unreadable, advance
+from metering.lane import Advance, Lane, LaneKey, Placed, Record, Unreadable, advance
+from metering.mapping import Customer
 from metering.names import CustomerRef, TenantId
+from metering.period import day_of
 from metering.ports import (
     Clock,
     EpochReader,
@@ -31,7 +33,7 @@ CACHED_LANES_MAX = 20_000
 ROUNDS_MAX = 5
 """How often lanes are tried that another writer moved meanwhile."""
 
-LaneRecords = dict[LaneKey, list[Record]]
+LaneRecords = dict[LaneKey, list[Placed]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,9 @@ class Aggregator:
         Raises:
             RetryableError: settings, directory, marks or quarantine refused; redeliver them all.
         """
-        by_lane = self._by_lane(shard, records)
-        buckets = {key.bucket_key for key in by_lane}
+        placed = self._place(records)
+        by_lane = self._by_lane(shard, placed)
+        buckets = {BucketKey(counter_of(record.entry.event), start) for record, start in placed}
         # Listed before and marked after: no counter is ever unlisted, no change unmarked.
         self._lanes.list_counters(_newest(records))
         self._set_aside([_unreadable(record, self._clock.now()) for record in unreadable])
@@ -82,28 +85,24 @@ class Aggregator:
         late = sum(record.entry.is_late for record in records)
         return Folded(failed, len(records), len(buckets), late, unfoldable)
 
-    def _by_lane(self, shard: str, records: Sequence[Record]) -> LaneRecords:
-        starts = self._bucket_starts(records)
+    def _by_lane(self, shard: str, records: Iterable[Placed]) -> LaneRecords:
         by_lane: LaneRecords = defaultdict(list)
-        for record, start in zip(records, starts, strict=True):
-            counter = counter_of(record.entry.event)
-            for epoch in self._epochs.of(counter.tenant).of(record.entry.received_at):
-                by_lane[LaneKey(counter, start, epoch, shard)].append(record)
+        for placed in records:
+            entry = placed.record.entry
+            counter, day = counter_of(entry.event), day_of(entry.event.occurred_at)
+            for epoch in self._epochs.of(counter.tenant).of(entry.received_at):
+                by_lane[LaneKey(counter, day, epoch, shard)].append(placed)
         return by_lane
 
-    def _bucket_starts(self, records: Iterable[Record]) -> list[datetime]:
-        """Where each record's bucket starts, by its customer's billing calendar."""
-        events = [record.entry.event for record in records]
+    def _place(self, records: Sequence[Record]) -> list[Placed]:
+        """Each record with its bucket, by its customer's billing calendar."""
         refs: dict[TenantId, set[CustomerRef]] = defaultdict(set)
-        for event in events:
-            refs[event.tenant].add(event.customer)
+        for record in records:
+            refs[record.entry.event.tenant].add(record.entry.event.customer)
         customers = {
             tenant: self._settings.customers(tenant, wanted) for tenant, wanted in refs.items()
         }
-        return [
-            customers[event.tenant][event.customer].calendar.bucket_of(event.occurred_at).start
-            for event in events
-        ]
+        return [_placed(record, customers) for record in records]
 
     # --- lanes ------------------------------------------------------------------------------------
 
@@ -161,6 +160,12 @@ class Aggregator:
             self._quarantine.put(items)
 
 
+def _placed(record: Record, customers: Mapping[TenantId, Mapping[CustomerRef, Customer]]) -> Placed:
+    event = record.entry.event
+    calendar = customers[event.tenant][event.customer].calendar
+    return Placed(record, calendar.bucket_of(event.occurred_at).start)
+
+
 def _newest(records: Iterable[Record]) -> dict[CounterKey, datetime]:
     newest: dict[CounterKey, datetime] = {}
     for record in records:
@@ -172,7 +177,7 @@ def _newest(records: Iterable[Record]) -> dict[CounterKey, datetime]:
 
 
 def _first_position(by_lane: LaneRecords, keys: Iterable[LaneKey]) -> str | None:
-    return min((by_lane[key][0].position for key in keys), default=None)
+    return min((by_lane[key][0].record.position for key in keys), default=None)
 
 
 def _unfoldable(record: Record, now: datetime) -> Quarantined:

@@ -4,7 +4,7 @@ A `Tally` is the aggregate of a set of events; folding is commutative and associ
 recount in any order gives the same number to the last digit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -123,6 +123,18 @@ class Usage:
 
 
 NO_USAGE = Usage()
+
+type Buckets = Mapping[datetime, Usage]
+"""Usage by the start of its bucket: one UTC day has one, or several where a period is cut in it."""
+
+
+def sum_of_buckets(parts: Iterable[Buckets]) -> dict[datetime, Usage]:
+    """All parts together, bucket by bucket; they must not share an event."""
+    added: dict[datetime, Usage] = {}
+    for part in parts:
+        for start, usage in part.items():
+            added[start] = added.get(start, NO_USAGE) + usage
+    return added
 
 
 def usage_of(entry: LedgerEntry) -> Usage:

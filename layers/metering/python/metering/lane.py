@@ -8,12 +8,12 @@ The one assumption is that a shard's first delivery is in order.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Inexact
 from typing import NamedTuple
 
-from metering.counter import NO_USAGE, BucketKey, CounterKey, Usage, usage_of
+from metering.counter import NO_USAGE, Buckets, CounterKey, usage_of
 from metering.event import LedgerEntry
 
 POSITION_DIGITS = 40
@@ -21,29 +21,28 @@ POSITION_DIGITS = 40
 
 
 class LaneKey(NamedTuple):
-    """One stream shard's part of one counter's bucket, in one epoch."""
+    """One stream shard's part of one counter's UTC day, in one epoch."""
 
     counter: CounterKey
-    bucket: datetime
+    day: datetime
     epoch: int
     shard: str
     """Stream and shard, `<stream>#<shard id>`."""
 
-    @property
-    def bucket_key(self) -> BucketKey:
-        """The counter's bucket that this lane is a part of."""
-        return BucketKey(self.counter, self.bucket)
-
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What a lane holds: `usage` of the shard's records up to and with `position`."""
+    """What a lane holds: usage of the shard's records of its day, up to and with `position`.
+
+    All buckets of the day share the position. Where a billing period is cut within the day is a
+    setting; it decides into which bucket a record goes and never whether it is counted again.
+    """
 
     position: str = ""
     """Padded sequence number; empty before the first write."""
-    usage: Usage = NO_USAGE
+    buckets: Buckets = field(default_factory=dict)
     folded: bool = False
-    """Its usage is part of the bucket's base by now; it takes no more records."""
+    """Its usage is part of the day's base by now; it takes no more records."""
 
 
 class Record(NamedTuple):
@@ -51,6 +50,13 @@ class Record(NamedTuple):
 
     position: str
     entry: LedgerEntry
+
+
+class Placed(NamedTuple):
+    """A record and the start of the bucket that it goes into."""
+
+    record: Record
+    bucket: datetime
 
 
 class Unreadable(NamedTuple):
@@ -76,21 +82,22 @@ def position_of(sequence_number: str) -> str:
     return sequence_number.zfill(POSITION_DIGITS)
 
 
-def advance(lane: Lane, records: Sequence[Record]) -> Advance | None:
+def advance(lane: Lane, records: Sequence[Placed]) -> Advance | None:
     """The step that folds in what the lane has not seen of `records`, in shard order.
 
     None when it has seen them all.
     """
-    unseen = [record for record in records if record.position > lane.position]
+    unseen = [placed for placed in records if placed.record.position > lane.position]
     if not unseen:
         return None
     if lane.folded:  # A shard is read for 24 hours and folded after 48: this record is beyond both.
-        return Advance(lane, lane, tuple(unseen))
-    usage = lane.usage
+        return Advance(lane, lane, tuple(placed.record for placed in unseen))
+    buckets = dict(lane.buckets)
     unfoldable = []
-    for record in unseen:
+    for record, start in unseen:
         try:
-            usage += usage_of(record.entry)
+            buckets[start] = buckets.get(start, NO_USAGE) + usage_of(record.entry)
         except Inexact:
             unfoldable.append(record)
-    return Advance(lane, Lane(unseen[-1].position, usage), tuple(unfoldable))
+    after = Lane(unseen[-1].record.position, buckets)
+    return Advance(lane, after, tuple(unfoldable))

@@ -1,4 +1,4 @@
-"""Folding lanes at rest into their bucket's base, so that a counter stays a handful of items.
+"""Folding lanes at rest into their day's base, so that a counter stays a handful of items.
 
 A stream shard is read for 24 hours. A lane untouched for 48 takes no more records, so its usage may
 move into the base. The base's write and the lanes' marks are one transaction; the lanes themselves
@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import batched
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from metering.counter import NO_USAGE, Usage, total
+from metering.counter import Buckets, sum_of_buckets
 from metering.lane import Lane, LaneKey
 from metering.names import TenantId
 from metering.ports import Clock, EpochReader
@@ -27,7 +28,7 @@ class Base(NamedTuple):
     """What was folded from lanes at rest; each fold raises the version."""
 
     version: int = 0
-    usage: Usage = NO_USAGE
+    buckets: Buckets = MappingProxyType({})
 
 
 class StoredLane(NamedTuple):
@@ -46,7 +47,7 @@ class LaneStore(Protocol):
         ...
 
     def base(self, key: LaneKey) -> Base:
-        """The base of a lane's bucket, read consistently."""
+        """The base of a lane's day, read consistently."""
         ...
 
     def fold(self, lanes: Sequence[StoredLane], before: Base, after: Base, now: datetime) -> bool:
@@ -106,8 +107,8 @@ class LaneFolder:
 
     def _fold(self, lanes: Sequence[StoredLane], now: datetime) -> bool:
         before = self._store.base(lanes[0].key)
-        usage = total([before.usage, *(stored.lane.usage for stored in lanes)])
-        return self._store.fold(lanes, before, Base(before.version + 1, usage), now)
+        buckets = sum_of_buckets([before.buckets, *(stored.lane.buckets for stored in lanes)])
+        return self._store.fold(lanes, before, Base(before.version + 1, buckets), now)
 
 
 def _chunks(lanes: Sequence[StoredLane]) -> Iterator[tuple[StoredLane, ...]]:

@@ -41,7 +41,7 @@ class BillingCalendar:
 
     def bucket_of(self, instant: datetime) -> Span:
         """The part of a UTC day that holds an instant and lies in one billing period."""
-        midnight = instant.replace(hour=0, minute=0, second=0, microsecond=0)
+        midnight = day_of(instant)
         period = self.period_of(instant)
         return Span(max(midnight, period.start), min(midnight + DAY, period.end))
 
@@ -50,6 +50,11 @@ class BillingCalendar:
             return datetime.min.replace(tzinfo=UTC)
         day = min(self.anchor.day, monthrange(year, month)[1])
         return self.anchor.replace(year=year, month=month, day=day)
+
+
+def day_of(instant: datetime) -> datetime:
+    """The start of the UTC day that holds an instant."""
+    return instant.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 CALENDAR_MONTHS = BillingCalendar(datetime(2000, 1, 1, tzinfo=UTC))

@@ -85,8 +85,7 @@ class Rebuilder:
         epochs = self._epochs.read(tenant)
         if epochs.next_cut_at is None:
             cut_at = self._clock.now() + self._lead
-            opened = Epochs(epochs.current, epochs.current_cut_at, cut_at)
-            self._epochs.change(tenant, epochs, opened)
+            self._epochs.change(tenant, epochs, epochs.opened(cut_at))
             return RebuildReport(tenant, "requested", cut_at)
         return RebuildReport(tenant, "settling", epochs.next_cut_at)
 
@@ -106,7 +105,8 @@ class Rebuilder:
         entries, usage = self._recount(tenant, cut_at)
         self._recounts.put_recount(epochs.current + 1, usage)
         try:
-            self._epochs.change(tenant, epochs, Epochs(epochs.current + 1, cut_at, None))
+            switched = epochs.switched(former_until=self._clock.now() + self._lead)
+            self._epochs.change(tenant, epochs, switched)
         except ConflictError:
             return RebuildReport(tenant, "settling", cut_at)  # another run was faster
         return RebuildReport(tenant, "done", cut_at, entries, len(usage))

@@ -12,19 +12,19 @@ from metering.adapters.dynamodb.counter_item import (
     LANE,
     LANE_MARK_BYTES,
     Item,
-    bucket_prefix,
     customer_partition,
     lane_mark,
+    read_buckets,
     read_sort_key,
-    read_usage,
+    time_prefix,
 )
 from metering.adapters.dynamodb.epochs import DynamoEpochs
 from metering.adapters.dynamodb.refusals import items_of
-from metering.counter import BucketKey, CounterKey, Usage, total
+from metering.counter import BucketKey, CounterKey, Usage, sum_of_buckets
 from metering.errors import RetryableError
 from metering.keys import join, shard_of, split
 from metering.names import CustomerRef, Metric, TenantId
-from metering.period import Span
+from metering.period import Span, day_of
 from metering.ports import Clock, KnownCounter
 
 if TYPE_CHECKING:
@@ -79,10 +79,14 @@ class DynamoCounters:
         """
         epoch = self._epochs.of(tenant).current
         for _ in range(READS_MAX):
-            items = self._parts(customer_partition(tenant, customer), epoch, span)
-            buckets = _by_bucket(items)
-            if all(_is_consistent(parts) for parts in buckets.values()):
-                return {bucket: _total(parts) for bucket, parts in buckets.items()}
+            days = _by_day(self._parts(customer_partition(tenant, customer), epoch, span))
+            if all(map(_is_consistent, days.values())):
+                return {
+                    (metric, start): usage
+                    for (metric, _), parts in days.items()
+                    for start, usage in _total(parts).items()
+                    if start in span
+                }
         raise RetryableError(f"the counters of {customer} are being folded; read them again")
 
     def _parts(self, partition: str, epoch: int, span: Span) -> list[Item]:
@@ -91,8 +95,8 @@ class DynamoCounters:
             KeyConditionExpression="pk = :customer AND sk BETWEEN :start AND :end",
             ExpressionAttributeValues={
                 ":customer": {"S": partition},
-                ":start": {"S": bucket_prefix(epoch, span.start)},
-                ":end": {"S": bucket_prefix(epoch, span.end)},
+                ":start": {"S": time_prefix(epoch, day_of(span.start))},
+                ":end": {"S": time_prefix(epoch, span.end)},
             },
             ConsistentRead=True,
         )
@@ -148,12 +152,12 @@ class DynamoCounters:
             yield BucketKey(counter, times.from_text(bucket))
 
 
-def _by_bucket(items: Sequence[Item]) -> dict[tuple[Metric, datetime], list[tuple[str, Item]]]:
-    buckets = defaultdict(list)
+def _by_day(items: Sequence[Item]) -> dict[tuple[Metric, datetime], list[tuple[str, Item]]]:
+    days = defaultdict(list)
     for item in items:
-        _, bucket, metric, part = read_sort_key(item["sk"]["S"])
-        buckets[metric, bucket].append((part, item))
-    return buckets
+        _, day, metric, part = read_sort_key(item["sk"]["S"])
+        days[metric, day].append((part, item))
+    return days
 
 
 def _is_consistent(parts: Sequence[tuple[str, Item]]) -> bool:
@@ -179,7 +183,8 @@ def _marks(base: Item) -> set[bytes]:
     return {bytes(mark) for mark in batched(joined, LANE_MARK_BYTES, strict=True)}
 
 
-def _total(parts: Sequence[tuple[str, Any]]) -> Usage:
-    return total(
-        read_usage(item) for part, item in parts if not (part.startswith(LANE) and "fv" in item)
+def _total(parts: Sequence[tuple[str, Any]]) -> dict[datetime, Usage]:
+    """The usage of a day's buckets."""
+    return sum_of_buckets(
+        read_buckets(item) for part, item in parts if not (part.startswith(LANE) and "fv" in item)
     )

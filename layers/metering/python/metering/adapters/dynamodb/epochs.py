@@ -83,17 +83,24 @@ def _key(tenant: TenantId) -> dict[str, Any]:
 
 def _seal(epochs: Epochs) -> str:
     """All of a state in one text, for the condition."""
-    cuts = (epochs.current_cut_at, epochs.next_cut_at)
-    return "#".join([str(epochs.current), *(times.to_text(cut) if cut else "" for cut in cuts)])
+    instants = (times.to_text(at) if at else "" for at in _instants(epochs).values())
+    return "#".join([str(epochs.current), *instants])
+
+
+def _instants(epochs: Epochs) -> dict[str, datetime | None]:
+    """By attribute."""
+    return {
+        "cut": epochs.current_cut_at,
+        "next_cut": epochs.next_cut_at,
+        "former_cut": epochs.former_cut_at,
+        "former_until": epochs.former_until,
+    }
 
 
 def _to_item(tenant: TenantId, epochs: Epochs) -> dict[str, Any]:
     item = _key(tenant) | {"current": {"N": str(epochs.current)}, "seal": {"S": _seal(epochs)}}
-    if epochs.current_cut_at:
-        item["cut"] = {"S": times.to_text(epochs.current_cut_at)}
-    if epochs.next_cut_at:
-        item["next_cut"] = {"S": times.to_text(epochs.next_cut_at)}
-    return item
+    instants = _instants(epochs).items()
+    return item | {name: {"S": times.to_text(at)} for name, at in instants if at is not None}
 
 
 def _from_item(item: Mapping[str, Any]) -> Epochs:
@@ -101,6 +108,12 @@ def _from_item(item: Mapping[str, Any]) -> Epochs:
         return Epochs()
     return Epochs(
         int(item["current"]["N"]),
-        times.from_text(item["cut"]["S"]) if "cut" in item else None,
-        times.from_text(item["next_cut"]["S"]) if "next_cut" in item else None,
+        current_cut_at=_instant(item, "cut"),
+        next_cut_at=_instant(item, "next_cut"),
+        former_cut_at=_instant(item, "former_cut"),
+        former_until=_instant(item, "former_until"),
     )
+
+
+def _instant(item: Mapping[str, Any], name: str) -> datetime | None:
+    return times.from_text(item[name]["S"]) if name in item else None

@@ -10,15 +10,15 @@ from metering.adapters.dynamodb.counter_item import (
     BASE,
     LANE,
     Item,
+    buckets_value,
     customer_partition,
     lane_item_key,
     lane_mark,
     part_sort_key,
+    read_buckets,
     read_lane,
     read_partition,
     read_sort_key,
-    read_usage,
-    usage_values,
 )
 from metering.adapters.dynamodb.refusals import items_of
 from metering.counter import CounterKey
@@ -52,7 +52,7 @@ class DynamoLaneStore:
             TableName=self._table, Key=_base_key(key), ConsistentRead=True
         )
         item = answer.get("Item")
-        return Base(int(item["v"]["N"]), read_usage(item)) if item else Base()
+        return Base(int(item["v"]["N"]), read_buckets(item)) if item else Base()
 
     def fold(self, lanes: Sequence[StoredLane], before: Base, after: Base, now: datetime) -> bool:
         """See `LaneStore.fold`."""
@@ -67,10 +67,11 @@ class DynamoLaneStore:
 
     def _put_base(self, lanes: Sequence[StoredLane], before: Base, after: Base) -> dict[str, Any]:
         marks = b"".join(lane_mark(LANE + stored.key.shard) for stored in lanes)
-        version = {"v": {"N": str(after.version)}, "f": {"B": marks}}
+        content = {"v": {"N": str(after.version)}, "f": {"B": marks}}
+        content["b"] = buckets_value(after.buckets)
         put: dict[str, Any] = {
             "TableName": self._table,
-            "Item": _base_key(lanes[0].key) | version | usage_values(after.usage),
+            "Item": _base_key(lanes[0].key) | content,
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         if before.version:
@@ -104,13 +105,13 @@ def _base_key(key: LaneKey) -> Item:
     counter = key.counter
     return {
         "pk": {"S": customer_partition(counter.tenant, counter.customer)},
-        "sk": {"S": part_sort_key(key.epoch, key.bucket, counter.metric, BASE)},
+        "sk": {"S": part_sort_key(key.epoch, key.day, counter.metric, BASE)},
     }
 
 
 def _stored_lane(item: dict[str, Any]) -> StoredLane:
     tenant, customer = read_partition(item["pk"]["S"])
-    epoch, bucket, metric, part = read_sort_key(item["sk"]["S"])
+    epoch, day, metric, part = read_sort_key(item["sk"]["S"])
     counter = CounterKey(tenant, customer, metric)
-    key = LaneKey(counter, bucket, epoch, part.removeprefix(LANE))
+    key = LaneKey(counter, day, epoch, part.removeprefix(LANE))
     return StoredLane(key, read_lane(item), times.from_text(item["u"]["S"]))

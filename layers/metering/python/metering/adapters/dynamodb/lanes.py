@@ -10,9 +10,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from metering import times
 from metering.adapters.dynamodb.counter_item import (
     Item,
+    buckets_value,
     lane_item_key,
     read_lane,
-    usage_values,
 )
 from metering.adapters.dynamodb.counters import (
     CHANGED_SHARDS,
@@ -51,12 +51,10 @@ class DynamoLanes:
         self._changed_slot = changed_slot
         self._listed: dict[CounterKey, datetime] = {}
         self._marked: dict[BucketKey, datetime] = {}
-        self._insert = (
-            f"INSERT INTO \"{table}\" VALUE {{'pk': ?, 'sk': ?, 'h': ?, 'u': ?, 'c': ?, 'l': ?}}"
-        )
+        self._insert = f"INSERT INTO \"{table}\" VALUE {{'pk': ?, 'sk': ?, 'h': ?, 'u': ?, 'b': ?}}"
         # `h = previous`, never `h < new`: a write that comes late would pass the latter.
         self._update = (
-            f'UPDATE "{table}" SET h = ? SET u = ? SET c = ? SET l = ? '  # noqa: S608 (bound values)
+            f'UPDATE "{table}" SET h = ? SET u = ? SET b = ? '  # noqa: S608 (bound values)
             "WHERE pk = ? AND sk = ? AND h = ? AND attribute_not_exists(fv)"
         )
 
@@ -102,8 +100,8 @@ class DynamoLanes:
 
     def _statement(self, key: LaneKey, step: Advance, now: str) -> dict[str, Any]:
         item_key = lane_item_key(key)
-        values = usage_values(step.after.usage)
-        state = [{"S": step.after.position}, {"S": now}, values["c"], values["l"]]
+        after = step.after
+        state = [{"S": after.position}, {"S": now}, buckets_value(after.buckets)]
         if not step.before.position:
             return {"Statement": self._insert, "Parameters": [*item_key.values(), *state]}
         return {

@@ -1,6 +1,7 @@
 """What a rebuild counted, in the `counters` table."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from metering.adapters.dynamodb.counter_item import (
     RECOUNT,
-    Item,
+    buckets_value,
     customer_partition,
-    epoch_prefix,
     part_sort_key,
-    read_sort_key,
-    usage_values,
 )
-from metering.counter import BucketKey, CounterKey, Usage
+from metering.counter import BucketKey, Buckets, CounterKey, Usage
 from metering.errors import RetryableError
+from metering.period import day_of
 from metering.ports import Lanes
 
 if TYPE_CHECKING:
@@ -38,36 +37,13 @@ class DynamoRecounts:
     def put_recount(self, epoch: int, usage: Mapping[BucketKey, Usage]) -> None:
         """See `RecountStore.put_recount`; lists and marks like the aggregator."""
         self._lanes.list_counters(_newest(usage))
-        requests = [_put(epoch, key, counted) for key, counted in usage.items()]
-        requests += [_delete(key) for key in self._leftovers(epoch, usage)]
+        days: dict[tuple[CounterKey, datetime], dict[datetime, Usage]] = defaultdict(dict)
+        for (counter, start), counted in usage.items():
+            days[counter, day_of(start)][start] = counted
+        requests = [_put(epoch, counter, day, buckets) for (counter, day), buckets in days.items()]
         for chunk in batched(requests, PUTS_MAX, strict=False):
             self._write(list(chunk))
         self._lanes.mark_changed(usage.keys())
-
-    def _leftovers(self, epoch: int, usage: Mapping[BucketKey, Usage]) -> Iterator[Item]:
-        """The keys of what a killed run stored in buckets that a calendar has cut anew since."""
-        places = [_place(epoch, key) for key in usage]
-        wanted = {(place["pk"]["S"], place["sk"]["S"]) for place in places}
-        for partition in {partition for partition, _ in wanted}:
-            for place in self._recounted(partition, epoch):
-                if (place["pk"]["S"], place["sk"]["S"]) not in wanted:
-                    yield place
-
-    def _recounted(self, partition: str, epoch: int) -> Iterator[Item]:
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :customer AND begins_with(sk, :epoch)",
-            ExpressionAttributeValues={
-                ":customer": {"S": partition},
-                ":epoch": {"S": epoch_prefix(epoch)},
-            },
-            ProjectionExpression="pk, sk",
-            ConsistentRead=True,
-        )
-        for page in pages:
-            for item in page["Items"]:
-                if read_sort_key(item["sk"]["S"])[3] == RECOUNT:
-                    yield item
 
     def _write(self, requests: list[dict[str, Any]]) -> None:
         try:
@@ -87,17 +63,10 @@ def _newest(usage: Mapping[BucketKey, Usage]) -> dict[CounterKey, datetime]:
     return newest
 
 
-def _place(epoch: int, key: BucketKey) -> Item:
-    counter = key.counter
-    return {
+def _put(epoch: int, counter: CounterKey, day: datetime, buckets: Buckets) -> dict[str, Any]:
+    item = {
         "pk": {"S": customer_partition(counter.tenant, counter.customer)},
-        "sk": {"S": part_sort_key(epoch, key.bucket, counter.metric, RECOUNT)},
+        "sk": {"S": part_sort_key(epoch, day, counter.metric, RECOUNT)},
+        "b": buckets_value(buckets),
     }
-
-
-def _put(epoch: int, key: BucketKey, usage: Usage) -> dict[str, Any]:
-    return {"PutRequest": {"Item": _place(epoch, key) | usage_values(usage)}}
-
-
-def _delete(place: Item) -> dict[str, Any]:
-    return {"DeleteRequest": {"Key": place}}
+    return {"PutRequest": {"Item": item}}
