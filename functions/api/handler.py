@@ -18,6 +18,7 @@ from functions.api import (
     routes_health,
     routes_mappings,
     routes_metrics,
+    routes_quarantine,
     routes_reconciliation,
     routes_usage,
 )
@@ -43,6 +44,7 @@ for routes in (
     routes_mappings,
     routes_metrics,
     routes_customers,
+    routes_quarantine,
     routes_reconciliation,
     routes_health,
 ):

@@ -16,13 +16,13 @@ from functions.api.fields import (
     TenantQuery,
     When,
 )
+from functions.api.routes_quarantine import SetAside, set_aside_of
 from functions.api.routing import new_router, serve
 from metering import wiring
 from metering.auth import Scope
 from metering.event import LedgerEntry, Source
 from metering.event_list import EventQuery, Order
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
-from metering.ports import Quarantined
 from metering.push import Push, quantity_of
 from metering.trace import InCounter, Told, Trace
 
@@ -152,16 +152,6 @@ class StreamState(Body):
     pushes: list[PushState]
 
 
-class SetAside(Body):
-    """Input under this key that was not taken."""
-
-    kind: str
-    reason: str
-    origin: str
-    recorded_at: When
-    payload: str
-
-
 class TraceAnswer(Body):
     """What became of one event."""
 
@@ -192,7 +182,7 @@ def _trace(trace: Trace) -> TraceAnswer:
         event=event_of(trace.entry) if trace.entry else None,
         counter=_counter(trace.place) if trace.place else None,
         streams=[_stream(told) for told in trace.told],
-        set_aside=[_set_aside(item) for item in trace.set_aside],
+        set_aside=[set_aside_of(item) for item in trace.set_aside],
     )
 
 
@@ -236,14 +226,4 @@ def _push(push: Push, scale: int) -> PushState:
         closed_at=push.closed_at,
         resolution=push.resolution,
         last_error=push.last_error,
-    )
-
-
-def _set_aside(item: Quarantined) -> SetAside:
-    return SetAside(
-        kind=item.kind,
-        reason=item.reason,
-        origin=item.origin,
-        recorded_at=item.recorded_at,
-        payload=item.payload,
     )

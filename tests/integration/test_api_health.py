@@ -272,6 +272,7 @@ def test_the_document_describes_every_route_and_ingest(document: Any) -> None:
         "/v1/mappings/{mapping_id}",
         "/v1/metrics",
         "/v1/metrics/{metric}",
+        "/v1/quarantine",
         "/v1/reconciliation/run",
         "/v1/reconciliation/summary",
         "/v1/reconciliation/{period}",
