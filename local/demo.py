@@ -98,7 +98,7 @@ def _meter(stack: Stack, log: Sequence[Request], started: float) -> list[Row]:
     sent = _send(stack, deliveries(events))
     _step("every event is counted", lambda: stack.drain(timeout_s=120))
     _step("Stripe is told the totals", lambda: _push(stack))
-    _step("ledger, counters, pushes and Stripe are compared", lambda: _reconcile(stack))
+    _step("ledger, counters, pushes and Stripe are compared", lambda: _reconcile(stack, now))
     return _rows(stack, expected, sent, now)
 
 
@@ -189,16 +189,16 @@ def _kill_the_aggregator(stack: Stack, progress: Progress) -> None:
 def _push(stack: Stack) -> None:
     """Run the writer until it finds nothing left to tell Stripe."""
     for _ in range(WRITER_RUNS_MAX):
-        report = stack.run("writer", sweep=True)
+        report = stack.run("writer")
         if not report.get("planned") and not report.get("open"):
             return
     raise LocalServiceError(f"the writer did not finish: {report}")
 
 
-def _reconcile(stack: Stack) -> None:
+def _reconcile(stack: Stack, now: datetime) -> None:
     time.sleep(2 * SUMMARY_DELAY_S)  # Stripe sums up asynchronously, the stand-in too
     # The stand-in rations no reads, so every row is read, and in one run.
-    month = f"{SystemClock().now():%Y-%m}"
+    month = f"{now:%Y-%m}"
     stack.run("reconciler", tenantId=DEMO_TENANT, period=month, verify=True, readsMax=10**6)
 
 

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from local import dynamodb_local
 from local.children import Children
 from local.dynamodb_local import LocalServiceError
-from local.ports import LOOPBACK, free_ports, holder_of, is_free, wait_until_listening
+from local.ports import (
+    LOOPBACK,
+    free_ports,
+    holder_of,
+    is_free,
+    reach_loopback_directly,
+    wait_until_listening,
+)
 
 if TYPE_CHECKING:
     import psutil
@@ -149,6 +156,7 @@ def running_stack(settings: StackSettings | None = None, **overrides: Any) -> It
         LocalServiceError: a port is taken, something is not installed or did not come up.
     """
     wanted = settings or StackSettings(**overrides)
+    reach_loopback_directly()
     with ExitStack() as held:
         logs = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="stripemeter-")))
         if wanted.data is not None:

@@ -52,10 +52,10 @@ class Shop:
             STRIPE_KEY, base_addresses=self._stand_in.base_addresses()
         )
 
-    def moves_to(self, stack: Stack) -> None:
+    def moved_to(self, stack: Stack) -> Self:
         """The same tenant, on a stack that was started anew."""
-        self.close()
         self._connect(stack)
+        return self
 
     def __enter__(self) -> Self:
         return self
@@ -213,7 +213,7 @@ class Shop:
         report = self.call("GET", f"/v1/reconciliation/{month}")
         return {(line["metric"], line["customerRef"]): line for line in report["reports"]}
 
-    def call(self, method: str, path: str, body: object = None, **query: object) -> Any:
+    def call(self, method: str, path: str, body: object = None, **query: str | int | bool) -> Any:
         """A call that succeeds; the answer's JSON, every number with all its digits."""
         parameters = {"tenantId": self.tenant, **query}
         content = None if body is None else to_json(body)

@@ -8,7 +8,7 @@ from local.stack import Stack, running_stack
 from metering.auth import Scope
 from tests.e2e.shop import Shop
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("own stacks")]
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("own-stacks")]
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def test_stripes_total_follows_ours_by_deltas(shop: Shop) -> None:
         shop.sends(shop.event(quantity=quantity))
         shop.is_counted()
         shop.is_told()
-        totals.append((shop.counted(), shop.at_stripe("api_calls")))
+        totals.append((int(shop.counted()), int(shop.at_stripe("api_calls"))))
 
     assert totals == [(10, 10), (11, 11), (411, 411)]
     assert shop.is_told()["sent"] == 0, "nothing new, nothing told"

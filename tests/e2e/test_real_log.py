@@ -9,7 +9,7 @@ from metering.adapters.clock import SystemClock
 from tests.e2e.shop import STATIONS, Shop
 
 LOG = PROJECT.parent / "shared/data/access-log.jsonl.gz"
-REQUESTS = 500
+REQUESTS = 400
 
 pytestmark = [
     pytest.mark.stack,

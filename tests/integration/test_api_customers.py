@@ -54,6 +54,20 @@ def test_a_customer_is_named_at_stripe(wiring: Wiring, api: Api) -> None:
     assert wiring.settings.customer(ACME, CustomerRef("team-1")).stripe_customer == "cus_9"
 
 
+def test_a_change_of_its_periods_is_remembered_with_the_customer(
+    wiring: Wiring, api: Api, billing: FakeBilling
+) -> None:
+    billing.subscriptions["sub_1"] = a_subscription(ANCHOR, NOON)
+    billing.subscriptions["sub_2"] = a_subscription(ANCHOR + timedelta(days=3), NOON)
+    recuts = []
+    for subscription in ("sub_1", "sub_1", "sub_2", "sub_1"):
+        body = api.put("/v1/customers/team-1", {"subscription": subscription}).body
+        recuts.append(wiring.settings.customer(ACME, CustomerRef("team-1")).recuts)
+
+    assert recuts == [0, 0, 1, 2]
+    assert "recuts" not in body
+
+
 def test_a_subscription_brings_customer_and_periods(api: Api, billing: FakeBilling) -> None:
     billing.subscriptions["sub_1"] = a_subscription(ANCHOR, NOON)
 

@@ -7,11 +7,12 @@ from threading import Barrier, Thread
 import pytest
 
 from metering.counter import Aggregation
-from metering.errors import ConflictError
+from metering.errors import ConflictError, RetryableError
 from metering.mapping import Customer, LatePolicy, Mapping, MetricSettings, unmapped_customer
 from metering.names import CustomerRef, Metric, TenantId
 from metering.wiring import Wiring
 from tests.conftest import SetClock
+from tests.faults import FaultyClient
 
 ACME, OTHER = TenantId("acme"), TenantId("other")
 CALLS, BYTES = Metric("api_calls"), Metric("egress_bytes")
@@ -208,6 +209,59 @@ def test_the_longest_refs_fit(wiring: Wiring) -> None:
     wiring.settings_store.put_customer(a_customer(ref, tenant=tenant))
 
     assert wiring.settings.customer(tenant, ref) == a_customer(ref, tenant=tenant)
+
+
+def test_a_change_of_the_calendar_is_kept_whatever_is_put_later(wiring: Wiring) -> None:
+    store, ref = wiring.settings_store, CustomerRef("c1")
+    moved = replace(a_customer("c1"), billing_anchor=datetime(2026, 11, 9, tzinfo=UTC))
+
+    store.put_customer(a_customer("c1"))
+    store.put_customer(moved)
+    store.put_customer(replace(moved, stripe_customer="cus_2"))
+    store.put_customer(a_customer("c1"))
+
+    assert wiring.settings.customer(ACME, ref) == replace(a_customer("c1"), recuts=2)
+
+
+def test_of_two_who_put_a_customer_at_once_neither_hides_the_others_change(
+    wiring: Wiring,
+) -> None:
+    wiring.settings_store.put_customer(a_customer("c1"))
+    moved = replace(a_customer("c1"), billing_anchor=datetime(2026, 11, 9, tzinfo=UTC))
+    faulty = FaultyClient(wiring.dynamodb)
+    slow = Wiring(wiring.config, clock=wiring.clock, dynamodb=faulty.client)
+    faulty.before("put_item", lambda: wiring.settings_store.put_customer(moved), at=1)
+
+    slow.settings_store.put_customer(a_customer("c1"))  # to it, the calendar is as it was
+
+    assert wiring.settings.customer(ACME, CustomerRef("c1")).recuts == 2
+
+
+def test_of_two_who_set_a_customer_up_at_once_the_second_sees_the_first(wiring: Wiring) -> None:
+    faulty = FaultyClient(wiring.dynamodb)
+    slow = Wiring(wiring.config, clock=wiring.clock, dynamodb=faulty.client)
+    monthly = replace(a_customer("c1"), billing_anchor=None)
+    faulty.before("put_item", lambda: wiring.settings_store.put_customer(monthly), at=1)
+
+    slow.settings_store.put_customer(a_customer("c1"))
+
+    assert wiring.settings.customer(ACME, CustomerRef("c1")) == replace(a_customer("c1"), recuts=1)
+
+
+def test_a_customer_that_never_comes_to_rest_is_put_later(wiring: Wiring) -> None:
+    faulty = FaultyClient(wiring.dynamodb)
+    slow = Wiring(wiring.config, clock=wiring.clock, dynamodb=faulty.client)
+    days = iter(range(1, 28))
+
+    def move() -> None:
+        anchor = datetime(2026, 11, next(days), tzinfo=UTC)
+        wiring.settings_store.put_customer(replace(a_customer("c1"), billing_anchor=anchor))
+
+    for at in range(1, 10):
+        faulty.before("put_item", move, at=at)
+
+    with pytest.raises(RetryableError, match="being changed by others"):
+        slow.settings_store.put_customer(a_customer("c1"))
 
 
 # --- tenants and the cache ------------------------------------------------------------------------

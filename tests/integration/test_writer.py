@@ -1,9 +1,11 @@
 """The writer against DynamoDB Local and the Stripe stand-in: nothing lost, nothing doubled."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -11,9 +13,13 @@ from local.stripe.faults import FaultKind
 from metering.adapters import stripe_billing
 from metering.adapters.dynamodb.billing import INCARNATION_KEY
 from metering.counter import Aggregation
-from metering.names import Metric
-from metering.ports import Cursor
-from metering.push import PushState
+from metering.delivery import Answer
+from metering.errors import InvariantBrokenError
+from metering.names import CustomerRef, Metric
+from metering.ports import Billing, Change, Cursor, MeterEvent, Pushes
+from metering.push import PushState, PushStream
+from metering.reconciliation import Cause
+from metering.wiring import Wiring
 from tests.billing_world import (
     HOUR,
     MINUTE,
@@ -24,6 +30,7 @@ from tests.billing_world import (
     crash_a_writer,
 )
 from tests.builders import DEMO, a_counter, an_entry
+from tests.faults import Call, FaultyClient, Go
 
 
 @pytest.fixture
@@ -253,6 +260,68 @@ def test_a_billing_anchor_that_moves_after_usage_was_told_holds_the_usage(
     assert mapped.told() == 10
 
 
+def test_a_changed_anchor_is_seen_for_ever_however_often_the_customer_is_put(
+    mapped: BillingWorld,
+) -> None:
+    moved = datetime(2026, 11, 15, 8, tzinfo=UTC)
+    mapped.use("10")
+    mapped.write()
+    mapped.customer("cus_A", anchor=moved)
+    mapped.customer("cus_A", anchor=moved)
+    mapped.use("1")
+
+    assert mapped.write()["held"] == {"period_changed": 1}
+    assert mapped.told() == 10
+    mapped.reconcile(tenantId=DEMO, period="2026-11", verify=True)
+    (held,) = [row for row in mapped.report().rows if row.cause == Cause.HELD]
+    assert held.period.start == moved
+    assert "period_changed" in held.explanation
+
+
+def test_a_writer_that_knows_a_customer_as_it_was_begins_no_stream_for_it(
+    mapped: BillingWorld,
+) -> None:
+    moved = datetime(2026, 11, 15, 8, tzinfo=UTC)
+    mapped.use("10")
+    late = connected(mapped.wiring, mapped.stand_in, settings_cache_s=30)
+    late.settings.customers(DEMO, [CustomerRef("cus_A")])
+    mapped.customer("cus_A", anchor=moved)
+    mapped.write()  # by the new calendar
+
+    run = late.writer.run("late", lambda: timedelta(seconds=55))
+
+    assert (run["sent"], run["held"], run["must_return"]) == (0, {"another_writer": 1}, True)
+    assert mapped.told() == 10
+    (own,) = mapped.wiring.pushes.of_month(DEMO, "2026-11")
+    assert own.key.period.start == moved
+
+
+def test_a_customer_whose_calendar_never_changed_costs_no_extra_reads(
+    mapped: BillingWorld,
+) -> None:
+    mapped.map("egress_bytes")
+    for metric in ("api_calls", "egress_bytes"):
+        for customer in ("cus_A", "cus_B"):
+            mapped.use("3", customer=customer, metric=metric)
+    faulty = FaultyClient(mapped.wiring.dynamodb)
+    asked: list[str] = []
+
+    def noting(call: Call, go: Go) -> Any:
+        asked.extend(part["S"] for part in call.request["ExpressionAttributeValues"].values())
+        return go()
+
+    faulty.around("query", noting)
+    counted = Wiring(mapped.wiring.config, clock=mapped.clock, dynamodb=faulty.client)
+    run = counted.writer.run("counted", lambda: timedelta(seconds=55))
+
+    assert run["accepted"] == 4
+    # Per customer: its streams of the period; its usage.
+    assert len([text for text in asked if text.startswith("7:streams")]) == 2
+    assert len([text for text in asked if text.startswith("4:demo5:cus_")]) == 2
+    # Per customer, for both of its streams: planned and stamped; committed.
+    assert faulty.calls.count("transact_write_items") == 4
+
+
 # --- periods --------------------------------------------------------------------------------------
 
 
@@ -395,6 +464,21 @@ def test_a_wrong_key_pauses_the_account_and_the_right_one_goes_on(mapped: Billin
     assert mapped.told() == 10
 
 
+def test_once_a_key_is_refused_nothing_more_is_sent_with_it(mapped: BillingWorld) -> None:
+    mapped.map("egress_bytes")
+    mapped.use("1", metric="api_calls")
+    mapped.use("2", metric="egress_bytes")
+    wrong = connected(mapped.wiring, mapped.stand_in)
+    wrong.config = replace(wrong.config, stripe_secret_key="sk_test_")  # no key of Stripe's
+
+    run = wrong.writer.run("wrong", lambda: timedelta(seconds=55))
+
+    assert (run["answers"], run["held"]) == ({"not_allowed": 1}, {"account_paused": 1})
+    mapped.advance(6 * MINUTE)
+    mapped.write_until_settled()
+    assert [mapped.told(), mapped.told(metric="egress_bytes")] == [1, 2]
+
+
 def test_a_refused_customer_stops_its_stream_alone_and_is_tried_again(
     mapped: BillingWorld,
 ) -> None:
@@ -456,6 +540,103 @@ def test_a_writer_killed_at_any_call_loses_and_doubles_nothing(  # rows 1 to 4
     assert not doom.struck
 
 
+def test_a_writer_killed_among_several_pushes_loses_and_doubles_none_of_them(
+    mapped: BillingWorld,
+) -> None:
+    mapped.map("egress_bytes")
+    streams = [(who, what) for who in ("cus_A", "cus_B") for what in ("api_calls", "egress_bytes")]
+    used = 0
+    for at in range(1, 100):
+        used += at
+        mapped.use_all(
+            [
+                an_entry(
+                    str(at),
+                    customer=who,
+                    metric=what,
+                    at=mapped.clock.now(),
+                    received_at=mapped.clock.now(),
+                )
+                for who, what in streams
+            ]
+        )
+        doom = Doom(at, after=True)  # before a call is after the one before
+        crash_a_writer(mapped, doom)
+        mapped.advance(2 * MINUTE)
+        mapped.write_until_settled()
+        assert {mapped.told(*stream) for stream in streams} == {used}, f"killed at call {at}"
+        if not doom.struck:
+            break
+
+    assert at > 10
+    assert not doom.struck
+
+
+def test_pushes_that_wait_too_long_behind_others_are_recalled_and_sent_later(
+    mapped: BillingWorld,
+) -> None:
+    mapped.map("egress_bytes")
+    mapped.use("1", metric="api_calls")
+    mapped.use("2", metric="egress_bytes")
+    slow = connected(mapped.wiring, mapped.stand_in)
+    slow.billing = SlowBilling(slow.billing, mapped)
+
+    run = slow.writer.run("slow", lambda: timedelta(seconds=55))
+
+    assert (run["planned"], run["sent"], run["open"]) == (2, 1, 1)
+    (waiting,) = mapped.wiring.pushes.in_need()
+    assert waiting.open is not None
+    assert (waiting.open.state, waiting.open.attempts) == (PushState.PLANNED, 0)
+    mapped.write_until_settled()
+    assert [mapped.told(), mapped.told(metric="egress_bytes")] == [1, 2]
+
+
+class SlowBilling:
+    """A Stripe that takes its time for each request."""
+
+    def __init__(self, billing: Billing, world: BillingWorld) -> None:
+        self._billing = billing
+        self._world = world
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._billing, name)
+
+    def send(self, event: MeterEvent) -> Answer:
+        self._world.advance(timedelta(seconds=15))
+        return self._billing.send(event)
+
+
+def test_a_stream_that_cannot_be_stored_leaves_the_others_alone(mapped: BillingWorld) -> None:
+    mapped.map("egress_bytes")
+    mapped.use("1", metric="api_calls")
+    mapped.use("2", metric="egress_bytes")
+    broken = connected(mapped.wiring, mapped.stand_in)
+    broken.pushes = BrokenPushes(broken.pushes, "api_calls")
+
+    with pytest.raises(InvariantBrokenError, match="1 counters met a bug"):
+        broken.writer.run("broken", lambda: timedelta(seconds=55))
+
+    assert [mapped.told(), mapped.told(metric="egress_bytes")] == [0, 2]
+    mapped.write_until_settled()
+    assert [mapped.told(), mapped.told(metric="egress_bytes")] == [1, 2]
+
+
+class BrokenPushes:
+    """A store with a bug that meets one metric."""
+
+    def __init__(self, pushes: Pushes, metric: str) -> None:
+        self._pushes = pushes
+        self._metric = metric
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pushes, name)
+
+    def store_all(self, changes: Sequence[Change]) -> list[PushStream | None]:
+        if any(one.stream.key.counter.metric == self._metric for one in changes):
+            raise ValueError("a bug")
+        return self._pushes.store_all(changes)
+
+
 def test_two_writers_at_once_do_no_harm(mapped: BillingWorld) -> None:  # row 17
     customers = [f"cus_{number}" for number in range(12)]
     mapped.stand_in.add_customers(customers)
@@ -511,7 +692,7 @@ def test_a_run_without_time_stops_and_the_next_goes_on(mapped: BillingWorld) -> 
     customers = [f"cus_{number:03}" for number in range(130)]
     mapped.stand_in.add_customers(customers)
     mapped.use_all([an_entry("3", customer=customer) for customer in customers])
-    left = iter([timedelta(seconds=55)] * 100)
+    left = iter([timedelta(seconds=55)] * 200)
 
     first = mapped.wiring.writer.run("short", lambda: next(left, timedelta()))
     second = mapped.write()

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from metering.counter import CounterKey
+from metering.mapping import Customer
 from metering.minutes import Gap, Minutes
 from metering.names import CustomerRef
 from metering.period import Span
-from metering.ports import Cursor, Pass
+from metering.ports import Change, Cursor, Pass
 from metering.push import (
     Mode,
     PushState,
@@ -23,6 +24,7 @@ from metering.push import (
 )
 from metering.wiring import Wiring
 from tests.builders import DEMO, NOON, a_counter
+from tests.faults import FaultyClient
 
 NOVEMBER = Span(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -145,6 +147,81 @@ def test_streams_under_another_cut_of_periods_are_found(
     stored(wiring, a_stream(period=period))
 
     assert bool(wiring.pushes.overlapping(a_counter(), NOVEMBER)) is overlaps
+
+
+def test_a_customers_streams_of_a_period_are_read_at_once(wiring: Wiring) -> None:
+    december = Span(NOVEMBER.end, datetime(2027, 1, 1, tzinfo=UTC))
+    calls = stored(wiring, sent(a_stream()))
+    bytes_ = stored(wiring, a_stream(a_counter(metric="egress_bytes")))
+    stored(wiring, a_stream(period=december))
+    stored(wiring, a_stream(a_counter("cus_B")))
+
+    found = wiring.pushes.of_customer(DEMO, CustomerRef("cus_A"), NOVEMBER)
+
+    assert found == {"api_calls": [calls], "egress_bytes": [bytes_]}
+    assert wiring.pushes.streams(a_counter(), NOVEMBER) == [calls]
+
+
+# --- many at once ---------------------------------------------------------------------------------
+
+
+def customer(ref: str = "cus_A", recuts: int = 0) -> Customer:
+    return Customer(DEMO, CustomerRef(ref), "cus_A", recuts=recuts)
+
+
+def test_many_streams_are_stored_by_one_call_each_with_all_that_belongs_to_it(
+    wiring: Wiring,
+) -> None:
+    opened = [sent(a_stream(a_counter(f"cus_{number}"))) for number in range(60)]
+    begun = wiring.pushes.store_all([Change(one, customer=customer()) for one in opened])
+    streams = [one for one in begun if one is not None]
+
+    assert len(wiring.pushes.in_need()) == 60
+    faulty = FaultyClient(wiring.dynamodb)
+    counted = Wiring(wiring.config, clock=wiring.clock, dynamodb=faulty.client)
+    closed = [close(one, PushState.ACCEPTED, NOON, resolution="answered") for one in streams]
+    kept = counted.pushes.store_all([Change(*one) for one in closed])
+
+    assert faulty.calls == ["transact_write_items"] * 3
+    assert wiring.pushes.in_need() == []
+    assert {one.accepted for one in kept if one} == {10}
+    assert [len(wiring.pushes.history(one)) for one in kept if one] == [1] * 60
+
+
+def test_of_many_streams_one_that_somebody_else_has_stored_leaves_the_others_alone(
+    wiring: Wiring,
+) -> None:
+    streams = [sent(a_stream(a_counter(f"cus_{number}"))) for number in range(3)]
+    theirs = stored(wiring, sent(a_stream(a_counter("cus_1")), 99))
+
+    first, second, third = wiring.pushes.store_all([Change(one) for one in streams])
+
+    assert (first and first.version, second, third and third.version) == (1, None, 1)
+    assert wiring.pushes.streams(a_counter("cus_1"), NOVEMBER) == [theirs]
+
+
+@pytest.mark.parametrize(
+    ("known", "begins"),
+    [(0, [True, False, True]), (1, [True, True, True])],
+    ids=["known as it was", "known as it is"],
+)
+def test_a_stream_begins_only_under_the_calendar_that_cut_its_period(
+    wiring: Wiring,
+    known: int,
+    begins: list[bool],
+) -> None:
+    ann = customer("ann")
+    wiring.settings_store.put_customer(ann)
+    wiring.settings_store.put_customer(replace(ann, billing_anchor=NOON))
+    changes = [
+        Change(sent(a_stream(a_counter("cus_A"))), customer=customer()),  # nobody set it up
+        Change(sent(a_stream(a_counter("ann"))), customer=replace(ann, recuts=known)),
+        Change(sent(a_stream(a_counter("cus_B")))),
+    ]
+
+    outcomes = wiring.pushes.store_all(changes)
+
+    assert [one is not None for one in outcomes] == begins
 
 
 def test_names_as_long_as_they_may_be_are_kept(wiring: Wiring) -> None:

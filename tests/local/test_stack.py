@@ -58,7 +58,7 @@ def test_a_stack_counts_what_is_sent_keeps_it_on_disk_and_leaves_no_process(data
         prices = seed(stack.api_url, stack.stripe_url)
         first = ingest(stack)
         stack.drain()
-        stack.run("writer", sweep=True)
+        stack.run("writer")
         counted = stack.status()["streams"]["aggregator"]["shards"]
         with (
             pytest.raises(LocalServiceError, match=f"another stack uses {data}"),
@@ -75,7 +75,7 @@ def test_a_stack_counts_what_is_sent_keeps_it_on_disk_and_leaves_no_process(data
         again = ingest(stack)
         stack.drain()
         delivered = stack.status()["streams"]["aggregator"]["shards"]
-        stack.run("writer", sweep=True)
+        stack.run("writer")
         with StandIn(stack.stripe_url) as stripe:
             told = {metric: stripe.total(metric, DEMO_CUSTOMER) for metric in prices}
     assert (again["accepted"], again["duplicates"]) == (0, 2)

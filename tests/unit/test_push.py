@@ -22,6 +22,7 @@ from metering.push import (
     Target,
     close,
     plan,
+    recall,
     stamp,
     wanted,
 )
@@ -261,3 +262,19 @@ def test_usage_that_arrives_after_the_grace_is_not_pushed_into_the_closed_period
 
     assert isinstance(plan(STREAM, 1, grace_ends - MINUTE, NOON), PushStream)
     assert plan(STREAM, 1, grace_ends, NOON) is Held.LATE_AFTER_CLOSE
+
+
+# --- recalling ------------------------------------------------------------------------------------
+
+
+def test_a_push_that_was_stamped_and_not_sent_is_as_it_was_planned() -> None:
+    before = planned()
+
+    assert recall(stamp(before, NOON)) == before
+
+
+def test_a_push_that_may_have_left_is_never_recalled() -> None:
+    twice = stamp(stamp(planned(), NOON), NOON + MINUTE)
+
+    with pytest.raises(AssertionError, match="may have left"):
+        recall(twice)

@@ -1,6 +1,6 @@
 """What tenants set up: metrics, mappings of metrics onto Stripe meters, and customers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -73,6 +73,9 @@ class Customer:
     subscription: str = ""
     billing_anchor: datetime | None = None
     """Where the subscription's periods begin; None without a subscription."""
+    recuts: int = 0
+    """How often its calendar was changed when usage may have been told by the former one; the store
+    of settings keeps this itself. At 0 no stream of pushes was ever cut otherwise."""
 
     @property
     def calendar(self) -> BillingCalendar:
@@ -83,3 +86,14 @@ class Customer:
 def unmapped_customer(tenant: TenantId, ref: CustomerRef) -> Customer:
     """A customer nobody set up: a ref that starts with `cus_` is its own Stripe customer."""
     return Customer(tenant, ref, ref if ref.startswith(STRIPE_CUSTOMER_PREFIX) else "")
+
+
+def in_place_of(before: Customer | None, after: Customer) -> Customer:
+    """A customer that takes the place of another (None: nobody had set it up), recuts counted.
+
+    Who had no Stripe customer before it was first set up was told nothing by any calendar.
+    """
+    former = before or unmapped_customer(after.tenant, after.ref)
+    was_told = before is not None or former.stripe_customer != ""
+    is_recut = was_told and former.calendar != after.calendar
+    return replace(after, recuts=former.recuts + is_recut)

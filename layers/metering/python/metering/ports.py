@@ -248,7 +248,11 @@ class SettingsStore(Protocol):
         ...
 
     def put_customer(self, customer: Customer) -> None:
-        """Keep a customer in place of what stood there."""
+        """Keep a customer in place of what stood there; its `recuts` are counted here.
+
+        Raises:
+            RetryableError: it is being changed by others at the same time.
+        """
         ...
 
     def customers_after(
@@ -320,7 +324,7 @@ class Metrics(Protocol):
 class Quarantined:
     """Input that could not be taken or folded, kept whole with its reason.
 
-    `subject` is the ledger's `tenant` and `key` when the input was readable enough to have them.
+    `tenant` and `key` are there when the input was readable enough to have them.
     """
 
     id: str
@@ -328,10 +332,10 @@ class Quarantined:
     tenant: TenantId | None
     key: IdempotencyKey | None
     kind: str
-    """`unparseable`, `invalid_event`, `conflict`, `unfoldable`."""
+    """`unparseable`, `invalid_event`, `conflict`, `unfoldable`, `unreadable`."""
     reason: str
     origin: str
-    """Where it came from: `sqs:<message id>`, `http`, `stream:<sequence number>`."""
+    """`sqs:<message id>`, `stream:<sequence number>`, or of a conflict the event's own source."""
     payload: str
     recorded_at: datetime
 
@@ -464,11 +468,28 @@ class PushHistory(NamedTuple):
     pushes: list[Push]
 
 
+class Change(NamedTuple):
+    """A stream as it should stand in the place of its former version."""
+
+    stream: PushStream
+    closed: Push | None = None
+    """The push that it closed."""
+    customer: Customer | None = None
+    """For a stream that was never stored: it may begin only while the customer's calendar is the
+    one that cut its period."""
+
+
 class Pushes(Protocol):
     """Streams and their pushes; all reads are consistent."""
 
     def streams(self, counter: CounterKey, period: Span) -> list[PushStream]:
         """The streams of a counter in a billing period (more than one after a remapping)."""
+        ...
+
+    def of_customer(
+        self, tenant: TenantId, customer: CustomerRef, period: Span
+    ) -> dict[Metric, list[PushStream]]:
+        """The streams of all of a customer's counters in a billing period, by metric."""
         ...
 
     def overlapping(self, counter: CounterKey, period: Span) -> list[PushStream]:
@@ -499,6 +520,16 @@ class Pushes(Protocol):
 
         Raises:
             RetryableError: perhaps stored, perhaps not; read it again.
+        """
+        ...
+
+    def store_all(self, changes: Sequence[Change]) -> list[PushStream | None]:
+        """Store each of several streams as `store` does, one outcome per change.
+
+        None also when a stream's customer has another calendar by now.
+
+        Raises:
+            RetryableError: some perhaps stored, some perhaps not; read them again.
         """
         ...
 

@@ -295,6 +295,21 @@ def stamp(stream: PushStream, now: datetime) -> PushStream:
     return replace(stream, open=stamped)
 
 
+def recall(stream: PushStream) -> PushStream:
+    """The stream as it was before its open push's first stamp: whoever stamped it did not send."""
+    push = _open(stream)
+    assert push.attempts == 1, f"{push.identifier} may have left before"
+    planned = replace(
+        push,
+        state=PushState.PLANNED,
+        attempts=0,
+        first_attempt_at=None,
+        last_attempt_at=None,
+        not_before=None,
+    )
+    return replace(stream, open=planned)
+
+
 def _open(stream: PushStream) -> Push:
     assert stream.open is not None, f"stream {stream.key.id} has no open push"
     return stream.open

@@ -7,6 +7,8 @@ came. Nothing here sleeps or repeats: what must be done again is left for the ne
 import json
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,9 +16,11 @@ from typing import Any
 from metering.delivery import Answer, NotAllowed, Step, Verdict, abandon, classify, next_step
 from metering.delivery import resolve as judge_minute
 from metering.errors import RetryableError
+from metering.mapping import Customer
 from metering.period import Span
-from metering.ports import Billing, Clock, MeterEvent, Pushes
+from metering.ports import Billing, Change, Clock, MeterEvent, Pushes, SetupError
 from metering.push import (
+    IN_FLIGHT,
     ONE_MINUTE,
     Held,
     Mode,
@@ -27,6 +31,7 @@ from metering.push import (
     close,
     floor_minute,
     plan,
+    recall,
     stamp,
 )
 from metering.quantity import floor_scaled
@@ -35,6 +40,10 @@ log = logging.getLogger("metering.writer")
 
 ACCOUNT_PAUSE = timedelta(minutes=5)
 """How long an account is left alone after it refused our key; then one push tries again."""
+SEND_WITHIN = IN_FLIGHT / 2
+"""Of being stamped: so a request has ended before anybody else takes its push up again."""
+PUSHES_AT_ONCE = 25
+"""So many share their writes. At Stripe's usual speed they are sent well within the time."""
 
 
 @dataclass(slots=True)
@@ -75,6 +84,21 @@ class Happenings:
         }
 
 
+@contextmanager
+def minding(happenings: Happenings, whose: object, counters: int = 1) -> Iterator[None]:
+    """Around what may go wrong with some counters: it is noted, and they are looked at again."""
+    try:
+        yield
+    except (RetryableError, SetupError) as error:
+        log.warning("the usage of %s is left for the next run: %s", whose, error)
+        happenings.held["unavailable"] += counters
+        happenings.must_return = True
+    except Exception:
+        log.exception("our own bug, at the usage of %s", whose)
+        happenings.failed += counters
+        happenings.must_return = True
+
+
 class Pauses:
     """Which Stripe accounts are left alone for now; read once a run, shared by its threads."""
 
@@ -100,22 +124,30 @@ class Pauses:
 class Pusher:
     """Takes streams through the protocol for one thread, and counts what happens.
 
-    Its methods answer the stream as it is stored, or None when it is not ours to go on with:
-    somebody else has stored it meanwhile, and will go on.
+    What is open is settled stream by stream; new pushes are planned first and then sent together.
+    A stream that somebody else has stored meanwhile is not ours to go on with: they will.
     """
 
     def __init__(
-        self, pushes: Pushes, billing: Billing, clock: Clock, pauses: Pauses, incarnation: int
+        self,
+        pushes: Pushes,
+        billing: Billing,
+        clock: Clock,
+        pauses: Pauses,
+        incarnation: int,
+        has_time: Callable[[], bool],
     ) -> None:
         self._pushes = pushes
         self._billing = billing
         self._clock = clock
         self._pauses = pauses
         self._incarnation = incarnation
+        self._has_time = has_time
+        self._planned: list[Change] = []
         self.happenings = Happenings()
 
     def settle(self, stream: PushStream) -> PushStream | None:
-        """Do what the stream's open push needs now, if anything."""
+        """Do what the open push needs now, if anything; None when the stream is not ours now."""
         if stream.open is not None and stream.key.incarnation != self._incarnation:
             return self._supersede(stream)
         match next_step(stream, self._clock.now()):
@@ -129,17 +161,55 @@ class Pusher:
                 self.happenings.held["waiting"] += 1
         return stream
 
-    def tell(self, stream: PushStream, desired: int, used_at: datetime) -> PushStream | None:
-        """Bring Stripe from what it has accepted to what is wanted, with one push."""
+    def tell(self, stream: PushStream, desired: int, used_at: datetime, customer: Customer) -> None:
+        """Plan the push from what Stripe has accepted to what is wanted; `send_planned` does it."""
         planned = plan(stream, desired, self._clock.now(), used_at)
         if isinstance(planned, Held):
             self._hold(planned)
-            return stream
-        self.happenings.planned += 1
-        if self._is_paused(planned):
-            return self._store(planned)
-        # Stamped in the same write: a push that is stored has left, or will be taken to have.
-        return self._send(planned)
+            return
+        self._planned.append(Change(planned, customer=None if stream.version else customer))
+        if len(self._planned) == PUSHES_AT_ONCE:
+            self.send_planned()
+
+    def send_planned(self) -> None:
+        """Stamp all planned pushes in one write, send each, and commit them in one more.
+
+        Stamped in the same write as planned: a push that is stored has left, or will be taken to
+        have. A crash on the way leaves several of them SENT where it once left one; each is
+        repeated like any other whose outcome is unknown.
+        """
+        planned, self._planned = self._planned, []
+        self.happenings.planned += len(planned)
+        stored = self._store_all([self._stamped(change) for change in planned])
+        stamped = [one for one in stored if one.open and one.open.state is PushState.SENT]
+        self._keep_all(list(self._answers(stamped)))
+
+    def _stamped(self, change: Change) -> Change:
+        if self._is_paused(change.stream):
+            return change
+        return change._replace(stream=stamp(change.stream, self._clock.now()))
+
+    def _answers(self, stamped: Sequence[PushStream]) -> Iterator[tuple[Verdict, str]]:
+        """What became of each, with the name of Stripe's answer."""
+        for stream in stamped:
+            with minding(self.happenings, stream.key.counter.customer):
+                yield self._answer(stream)
+
+    def _answer(self, stream: PushStream) -> tuple[Verdict, str]:
+        """Send a push that was just stamped; it is recalled when it must not be sent any more."""
+        if self._is_late(stream):
+            self.happenings.held["waiting"] += 1
+            return Verdict(recall(stream)), ""
+        if self._is_paused(stream):
+            return Verdict(recall(stream)), ""
+        answer = self._ask(stream)
+        return classify(stream, answer, self._clock.now()), name_of(answer)
+
+    def _is_late(self, stream: PushStream) -> bool:
+        push = stream.open
+        assert push is not None
+        stamped_at = push.last_attempt_at or push.planned_at
+        return self._clock.now() >= stamped_at + SEND_WITHIN or not self._has_time()
 
     def _hold(self, reason: Held) -> None:
         if reason in {Held.NOTHING_NEW, Held.PUSH_OPEN}:
@@ -153,14 +223,19 @@ class Pusher:
         stamped = self._store(stamp(stream, self._clock.now()))
         if stamped is None:
             return None
+        answer = self._ask(stamped)
+        verdict = classify(stamped, answer, self._clock.now())
+        return self._keep(verdict, answer=name_of(answer))
+
+    def _ask(self, stamped: PushStream) -> Answer:
+        """Send the open push, once."""
         answer = self._billing.send(meter_event(stamped))
         self.happenings.sent += 1
         self.happenings.answers[name_of(answer)] += 1
-        verdict = classify(stamped, answer, self._clock.now())
         if isinstance(answer, NotAllowed):
-            target = stream.key.target
+            target = stamped.key.target
             self._pauses.begin(target.account, target.mode, answer.message)
-        return self._keep(verdict, answer=name_of(answer))
+        return answer
 
     def _is_paused(self, stream: PushStream) -> bool:
         target = stream.key.target
@@ -174,19 +249,52 @@ class Pusher:
     def _keep(self, verdict: Verdict, **facts: Any) -> PushStream | None:
         """Store what an answer came to."""
         stored = self._store(verdict.stream, verdict.closed)
-        if stored is None:
-            return None
+        if stored is not None:
+            self._tell_of(verdict, stored, facts)
+        return stored
+
+    def _keep_all(self, answered: Sequence[tuple[Verdict, str]]) -> None:
+        changes = [Change(verdict.stream, verdict.closed) for verdict, _ in answered]
+        kept = {stored.key.id: stored for stored in self._store_all(changes)}
+        for verdict, answer in answered:
+            stored = kept.get(verdict.stream.key.id)
+            if stored is not None:
+                self._tell_of(verdict, stored, {"answer": answer})
+
+    def _tell_of(self, verdict: Verdict, stored: PushStream, facts: dict[str, Any]) -> None:
         push = verdict.closed or verdict.stream.open
         self.happenings.accepted += push is not None and push.state is PushState.ACCEPTED
         self._log(push.state if push else "stored", stored, push, alarm=verdict.alarm, **facts)
-        return stored
 
     def _store(self, stream: PushStream, closed: Push | None = None) -> PushStream | None:
         stored = self._pushes.store(stream, closed)
         if stored is None:
-            self.happenings.held["another_writer"] += 1
-            self.happenings.must_return = True
+            self._note_overtaken(1)
         return stored
+
+    def _store_all(self, changes: Sequence[Change]) -> list[PushStream]:
+        """Those that are stored; one that meets a bug of ours leaves the others alone."""
+        try:
+            outcomes = self._pushes.store_all(changes)
+        except RetryableError:
+            raise
+        except Exception:
+            if len(changes) == 1:
+                raise
+            log.exception("our own bug, in one of %d streams", len(changes))
+            return [stored for change in changes for stored in self._store_alone(change)]
+        stored = [stream for stream in outcomes if stream is not None]
+        self._note_overtaken(len(changes) - len(stored))
+        return stored
+
+    def _store_alone(self, change: Change) -> list[PushStream]:
+        with minding(self.happenings, change.stream.key.counter.customer):
+            return self._store_all([change])
+        return []
+
+    def _note_overtaken(self, streams: int) -> None:
+        self.happenings.held["another_writer"] += streams
+        self.happenings.must_return |= streams > 0
 
     # --- when nobody knows ---
 

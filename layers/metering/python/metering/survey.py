@@ -317,9 +317,13 @@ class Survey:
             return ""
         fresh = fresh_stream(*work, mapping, customer, self._life)
         own = next((one for one in streams if one.key.id == fresh.key.id), fresh)
-        if not own.version and any(one.accepted for one in self._sources.pushes.overlapping(*work)):
+        if not own.version and customer.recuts and self._was_told_otherwise(work):
             return Held.PERIOD_CHANGED
         return conflict(own, [one for one in streams if one is not own], mapping) or ""
+
+    def _was_told_otherwise(self, work: Work) -> bool:
+        """Whether usage of the period was told under another cut of periods."""
+        return any(one.accepted for one in self._sources.pushes.overlapping(*work))
 
     def _recent(self, streams: list[PushStream], reading: Reading | None) -> list[Push]:
         """The pushes that Stripe's summary may not hold yet; read only where it differs."""

@@ -7,11 +7,12 @@ write, and Stripe knows each push by its identifier; the lease only saves work.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import batched
+from math import ceil
 from typing import Any
 
 from metering.advance import Advance, Life, World
@@ -32,9 +33,12 @@ LATELY = timedelta(minutes=10)
 LEASE_MARGIN = timedelta(seconds=5)
 RESERVE = timedelta(seconds=15)
 """Nothing is begun with less time left: one request can last 13 seconds."""
-GROUPS_AT_ONCE = 64
+GROUPS_AT_ONCE = 128
 """After so many customers the cursor moves on."""
-THREADS = 8
+GROUPS_A_THREAD = 8
+"""So many customers' pushes share their writes; they are sent one after the other."""
+THREADS = 16
+"""What they wait for is Stripe, some 150 ms a request; the CPU is the same with 2 to 16 of them."""
 
 
 class Writer:
@@ -62,7 +66,8 @@ class Writer:
             return {"skipped": "another writer holds the lease"}
         try:
             with ThreadPoolExecutor(self._threads, "writer") as pool:
-                return _Run(self._world, life, self._desk, fence, remaining, pool).summary()
+                run = _Run(self._world, life, self._desk, fence, remaining, self._threads, pool)
+                return run.summary()
         finally:
             self._desk.end_lease(fence)
 
@@ -77,6 +82,7 @@ class _Run:
         desk: WriterDesk,
         fence: int,
         remaining: Remaining,
+        threads: int,
         pool: ThreadPoolExecutor,
     ) -> None:
         self._world = world
@@ -84,6 +90,7 @@ class _Run:
         self._desk = desk
         self._fence = fence
         self._remaining = remaining
+        self._threads = threads
         self._pool = pool
         self._pauses = Pauses(world.pushes, world.clock)
         self._happenings = Happenings()
@@ -135,15 +142,17 @@ class _Run:
         for batch in batched(wanted, GROUPS_AT_ONCE, strict=False):
             if not self._has_time():
                 return False
-            for done in self._pool.map(self._advance, batch):
+            share = min(GROUPS_A_THREAD, ceil(len(batch) / self._threads))
+            parts = list(batched(batch, share, strict=False))
+            for done in self._pool.map(self._advance, parts):
                 self._happenings.add(done)
             if not self._has_time():
                 return False
             move_on(batch[-1].order)
         return True
 
-    def _advance(self, group: Group) -> Happenings:
-        return Advance(self._world, self._life, self._pauses, self._has_time).run(group)
+    def _advance(self, part: Sequence[Group]) -> Happenings:
+        return Advance(self._world, self._life, self._pauses, self._has_time).run(part)
 
     def _has_time(self) -> bool:
         return self._remaining() > RESERVE

@@ -1,8 +1,10 @@
 """Streams and pushes as items of the `billing` table and back.
 
-streams   pk = tenant, month in which the period begins, shard    sk = counter, start, stream id
-pushes    pk = stream id                                          sk = number, ten digits
-in need   pk = shard                                              sk = stream id
+streams   pk = tenant, month of the period's start, shard    sk = customer, start, metric, stream id
+pushes    pk = stream id                                     sk = number, ten digits
+in need   pk = shard                                         sk = stream id
+
+A customer's streams of a period stand together, so one query finds those of all its metrics.
 """
 
 from collections.abc import Mapping
@@ -37,29 +39,34 @@ def streams_partition(tenant: TenantId, month: str, shard: int) -> str:
     return join("streams", tenant, month, str(shard))
 
 
-def partition_of(counter: CounterKey, instant: datetime) -> str:
-    """The partition that holds a counter's streams of the periods that begin in a month."""
-    shard = shard_of(join(counter.customer, counter.metric), STREAM_SHARDS)
-    return streams_partition(counter.tenant, f"{instant:%Y-%m}", shard)
+def partition_of(tenant: TenantId, customer: CustomerRef, instant: datetime) -> str:
+    """The partition that holds a customer's streams of the periods that begin in a month."""
+    return streams_partition(tenant, f"{instant:%Y-%m}", shard_of(customer, STREAM_SHARDS))
 
 
-def counter_prefix(counter: CounterKey) -> str:
-    """How the sort keys of a counter's streams begin.
+def customer_prefix(customer: CustomerRef) -> str:
+    """How the sort keys of a customer's streams begin.
 
     Names may be longer than a sort key, so they stand there as a hash.
     """
-    return f"{digest(join(counter.customer, counter.metric)).hex()}#"
+    return f"{digest(customer).hex()}#"
+
+
+def period_prefix(customer: CustomerRef, period: Span) -> str:
+    """How the sort keys of a customer's streams of a period begin."""
+    return f"{customer_prefix(customer)}{times.to_text(period.start)}#"
 
 
 def stream_prefix(counter: CounterKey, period: Span) -> str:
     """How the sort keys of a counter's streams of a period begin."""
-    return f"{counter_prefix(counter)}{times.to_text(period.start)}#"
+    return f"{period_prefix(counter.customer, period)}{digest(counter.metric).hex()}#"
 
 
 def stream_key(stream: PushStream) -> Item:
     """Where a stream stands."""
     counter, period = stream.key.counter, stream.key.period
-    return key(partition_of(counter, period.start), stream_prefix(counter, period) + stream.key.id)
+    partition = partition_of(counter.tenant, counter.customer, period.start)
+    return key(partition, stream_prefix(counter, period) + stream.key.id)
 
 
 def pushes_partition(stream_id: str) -> str:

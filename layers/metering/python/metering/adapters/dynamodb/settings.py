@@ -18,7 +18,13 @@ from metering.adapters.dynamodb.refusals import is_condition_failure, retryable
 from metering.cache import ShortCache
 from metering.config import Config
 from metering.errors import ConflictError, RetryableError
-from metering.mapping import Customer, Mapping, MetricSettings, unmapped_customer
+from metering.mapping import (
+    Customer,
+    Mapping,
+    MetricSettings,
+    in_place_of,
+    unmapped_customer,
+)
 from metering.names import CustomerRef, Metric, TenantId
 from metering.ports import Clock
 
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
 
 _BATCH_GET_MAX = 100
 _BATCH_GET_ATTEMPTS = 5
+_PUT_ATTEMPTS = 5
+"""Of a customer that others change at the same time."""
 
 
 class DynamoSettings:
@@ -179,10 +187,30 @@ class DynamoSettings:
     # --- customers ---
 
     def put_customer(self, customer: Customer) -> None:
-        """Keep a customer in place of what stood there."""
+        """Keep a customer in place of what stood there, and count a change of its calendar."""
         self._note_tenant(customer.tenant)
-        self._put(items.customer_item(customer))
-        self._customers.forget((customer.tenant, customer.ref))
+        try:
+            if not any(self._replace_customer(customer) for _ in range(_PUT_ATTEMPTS)):
+                raise RetryableError(f"customer {customer.ref} is being changed by others")
+        finally:
+            self._customers.forget((customer.tenant, customer.ref))
+
+    def _replace_customer(self, customer: Customer) -> bool:
+        """Whether the calendar that stood there still did when the new one took its place."""
+        item = self._get(keys.customer_key(customer.tenant, customer.ref))
+        before = items.customer_from(item) if item else None
+        kept = items.customer_item(in_place_of(before, customer))
+        condition: items.Condition = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if before is not None:
+            condition = items.while_not_recut(before)
+        try:
+            with retryable():
+                self._dynamodb.put_item(TableName=self._table, Item=kept, **condition)
+        except ClientError as error:
+            if is_condition_failure(error):
+                return False
+            raise
+        return True
 
     def customers_after(
         self, tenant: TenantId, ref: CustomerRef | None, limit: int

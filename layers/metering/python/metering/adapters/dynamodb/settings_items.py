@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping as ReadOnly
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metering import times
 from metering.adapters.dynamodb.settings_keys import customer_key, mapping_key, metric_key
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 type Item = dict[str, AttributeValueTypeDef]
+type Condition = dict[str, Any]
+"""A write's condition and the values in it."""
 
 _SECOND = timedelta(seconds=1)
 _YES, _NO = "yes", "no"
@@ -109,6 +111,7 @@ def customer_item(customer: Customer) -> "Item":
         "ref": customer.ref,
         "stripe_customer": customer.stripe_customer,
         "subscription": customer.subscription,
+        "recuts": str(customer.recuts),
     }
     if customer.billing_anchor:
         texts["billing_anchor"] = times.to_text(customer.billing_anchor)
@@ -124,7 +127,20 @@ def customer_from(item: "Item") -> Customer:
         stripe_customer=text["stripe_customer"],
         subscription=text["subscription"],
         billing_anchor=_anchor(text),
+        recuts=int(text["recuts"]),
     )
+
+
+def while_not_recut(customer: Customer) -> "Condition":
+    """Holds while the customer's calendar is the one that was read and was none else meanwhile."""
+    condition = "recuts = :recuts"
+    if customer.recuts == 0:
+        # Perhaps nobody set it up: then calendar months are its calendar.
+        condition = f"attribute_not_exists(pk) OR {condition}"
+    return {
+        "ConditionExpression": condition,
+        "ExpressionAttributeValues": {":recuts": {"S": str(customer.recuts)}},
+    }
 
 
 def _anchor(text: ReadOnly[str, str]) -> datetime | None:
