@@ -89,7 +89,8 @@ def _deployment(*, event_index: bool) -> Iterator[Wiring]:
     try:
         endpoint = dynamodb_local.endpoint(port)
         dynamodb_local.create_tables(dynamodb_local.client(endpoint), event_index=event_index)
-        config = Config(dynamodb_endpoint=endpoint, event_index=event_index)
+        environment = {"DYNAMODB_ENDPOINT": endpoint, "EVENT_INDEX": "on" if event_index else "off"}
+        config = Config.from_environment(environment)
         with using(Wiring(config)) as wiring:
             yield wiring
     finally:

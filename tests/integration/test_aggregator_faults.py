@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from threading import Barrier
@@ -223,3 +224,25 @@ def test_a_storm_of_repeats_cuts_deaths_and_lost_answers_leaves_every_counter_ex
 
     assert_exact(wiring, entries)
     assert len(lanes_of(wiring)) <= len(CUSTOMERS) * 3
+
+
+@pytest.mark.parametrize("after_effect", [False, True])
+def test_an_aggregator_killed_while_several_calls_are_under_way_is_taken_up_exactly(
+    wiring: Wiring, *, after_effect: bool
+) -> None:
+    """60 lanes in three writes, all at once; the process ends at any one of its calls."""
+    at_once = replace(wiring.config, calls_at_once=4)
+    deaths = Deaths(wiring.dynamodb, after_effect=after_effect)
+    for world, mortal in enumerate(deaths):
+        entries = [an_entry(customer=f"{world}-{number}") for number in range(60)]
+        shard = f"shard-{world}"
+        with dying():
+            process = Wiring(at_once, clock=wiring.clock, dynamodb=mortal.client)
+            fold(process, entries, shard=shard)
+
+        successor = Wiring(at_once, clock=wiring.clock, dynamodb=wiring.dynamodb)
+        assert fold(successor, entries, shard=shard) == []
+
+        assert_exact(wiring, entries[:5] + entries[30:35] + entries[-5:])
+        assert len(lanes_of(wiring)) == 60 * (world + 1)
+    assert deaths.number >= len(["customers", "epoch", "directory", "read", "lanes", "marks"])

@@ -25,6 +25,8 @@ class Config:
     stripe_secret_key: str | None = None
     """For the local stack; on AWS `stripe_secret_name` is read instead."""
     stripe_secret_name: str | None = None
+    calls_at_once: int = 1
+    """How many calls to DynamoDB one invocation has under way when it needs several."""
     changed_slot_s: int = 60
     """How finely the marks of changed counters are dated; one mark per counter and slot."""
     rebuild_lead_s: float = 90.0
@@ -51,6 +53,7 @@ class Config:
             stripe_api_base=environment.get("STRIPE_API_BASE"),
             stripe_secret_key=environment.get("STRIPE_SECRET_KEY"),
             stripe_secret_name=environment.get("STRIPE_SECRET_NAME"),
+            calls_at_once=int(environment.get("CALLS_AT_ONCE", "4")),
             changed_slot_s=int(environment.get("CHANGED_SLOT_S", "60")),
             rebuild_lead_s=float(environment.get("REBUILD_LEAD_S", "90")),
             rebuild_settle_s=float(environment.get("REBUILD_SETTLE_S", "300")),

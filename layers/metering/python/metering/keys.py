@@ -12,7 +12,7 @@ def join(*parts: str) -> str:
 
     A leading run of parts is a prefix of the whole: `begins_with(join("a"))` finds `join("a", x)`.
     """
-    return "".join(f"{len(part)}:{part}" for part in parts)
+    return "".join([f"{len(part)}:{part}" for part in parts])
 
 
 def split(joined: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
     from metering import ports
+    from metering.adapters.dynamodb.calls import MapOver
     from metering.adapters.dynamodb.epochs import DynamoEpochs
     from metering.adapters.dynamodb.ledger import DynamoLedger
     from metering.adapters.dynamodb.settings import DynamoSettings
@@ -60,6 +61,12 @@ class Wiring:
         """A table's name in this deployment."""
         return self.config.table_prefix + name
 
+    @cached_property
+    def _map_calls(self) -> "MapOver":
+        from metering.adapters.dynamodb.calls import map_of
+
+        return map_of(self.config.calls_at_once)
+
     # --- events and counters ---
 
     @cached_property
@@ -68,7 +75,9 @@ class Wiring:
         from metering.adapters.dynamodb.ledger import DynamoLedger
 
         shards = self.config.event_index_shards if self.config.event_index else 0
-        return DynamoLedger(self.dynamodb, self.table("events"), index_shards=shards)
+        return DynamoLedger(
+            self.dynamodb, self.table("events"), index_shards=shards, map_calls=self._map_calls
+        )
 
     @cached_property
     def quarantine(self) -> "ports.Quarantine":
@@ -111,6 +120,7 @@ class Wiring:
             self.table("counters"),
             clock=self.clock,
             changed_slot=self.config.changed_slot,
+            map_calls=self._map_calls,
         )
 
     @cached_property

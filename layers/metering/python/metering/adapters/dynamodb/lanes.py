@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from metering import times
+from metering.adapters.dynamodb.calls import MapOver
 from metering.adapters.dynamodb.counter_item import (
     Item,
     buckets_value,
@@ -43,10 +44,17 @@ class DynamoLanes:
     """The `Lanes` port on DynamoDB."""
 
     def __init__(
-        self, client: "DynamoDBClient", table: str, *, clock: Clock, changed_slot: timedelta
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        clock: Clock,
+        changed_slot: timedelta,
+        map_calls: MapOver = map,
     ) -> None:
         self._client = client
         self._table = table
+        self._map_calls = map_calls
         self._clock = clock
         self._changed_slot = changed_slot
         self._listed: dict[CounterKey, datetime] = {}
@@ -84,7 +92,7 @@ class DynamoLanes:
     def write(self, steps: Sequence[tuple[LaneKey, Advance]]) -> list[Written]:
         """See `Lanes.write`. One write unit per step."""
         chunks = batched(steps, STATEMENTS_MAX, strict=False)
-        return [outcome for chunk in chunks for outcome in self._write(chunk)]
+        return [outcome for part in self._map_calls(self._write, chunks) for outcome in part]
 
     def _write(self, steps: Sequence[tuple[LaneKey, Advance]]) -> list[Written]:
         now = times.to_text(self._clock.now())
@@ -165,16 +173,18 @@ class DynamoLanes:
 
     def _execute(self, statements: Sequence[dict[str, Any]], *, expected: str) -> list[str | None]:
         """Run statements; the code of each that met the `expected` refusal, None where it took."""
-        codes: list[str | None] = []
-        for chunk in batched(statements, STATEMENTS_MAX, strict=False):
-            try:
-                answer = self._client.batch_execute_statement(Statements=list(chunk))  # type: ignore[arg-type]
-            except (BotoCoreError, ClientError) as error:
-                raise RetryableError("the counters table refused for now") from error
-            codes += [response.get("Error", {}).get("Code") for response in answer["Responses"]]
+        chunks = batched(statements, STATEMENTS_MAX, strict=False)
+        codes = [code for part in self._map_calls(self._codes, chunks) for code in part]
         if any(code not in {None, expected} for code in codes):
             raise RetryableError("the counters table refused some writes for now")
         return codes
+
+    def _codes(self, statements: Sequence[dict[str, Any]]) -> list[str | None]:
+        try:
+            answer = self._client.batch_execute_statement(Statements=list(statements))  # type: ignore[arg-type]
+        except (BotoCoreError, ClientError) as error:
+            raise RetryableError("the counters table refused for now") from error
+        return [response.get("Error", {}).get("Code") for response in answer["Responses"]]
 
 
 def _written(step: Advance, response: Mapping[str, Any]) -> Written:

@@ -5,7 +5,7 @@ event is marked as seen and not stored.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from metering import times
+from metering.adapters.dynamodb.calls import MapOver
 from metering.adapters.dynamodb.ledger_item import (
     Item,
     from_item,
@@ -34,9 +35,6 @@ STATEMENTS_MAX = 25
 """Of one BatchExecuteStatement."""
 KEYS_MAX = 100
 """Of one BatchGetItem."""
-
-MapOver = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-"""`map`, or a thread pool's `map` where calls may run at once."""
 
 
 class DynamoLedger:
