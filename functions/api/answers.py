@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from metering import quantity, times
 from metering.adapters.dynamodb.refusals import is_not_now
 from metering.auth import AuthError
-from metering.errors import BadRequestError, OutcomeUnknownError, RetryableError
+from metering.errors import BadRequestError, RetryableError
 from metering.ports import IndexOffError, SetupError
 
 JSON_TYPE = "application/json"
@@ -113,8 +113,6 @@ def _worlds_fault(error: Exception) -> Response[Any] | None:
             return _said(502, "Bad Gateway", f"Stripe is not set up: {error}")
         case RetryableError():
             return _later(f"{error}; send the request again")
-        case OutcomeUnknownError():
-            return _later(f"{error}; it may have happened: read before you send it again")
     if is_not_now(error):
         return _later("The tables cannot answer now; send the request again")
     return None

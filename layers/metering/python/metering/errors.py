@@ -1,9 +1,9 @@
 """The three kinds of trouble and how each is treated.
 
 The caller's fault is a value (`Refusal`) or a `BadRequestError`, answered and never retried. The
-world's fault is `RetryableError` (it did not happen) or `OutcomeUnknownError` (nobody knows), left
-to whoever redelivers. Our own fault is `InvariantBrokenError`: the invocation fails loudly and
-nothing is acknowledged.
+world's fault is `RetryableError`, left to whoever redelivers; what nobody knows of Stripe is a
+value of its own (`metering.delivery.OutcomeUnknown`). Our own fault is `InvariantBrokenError`: the
+invocation fails loudly and nothing is acknowledged.
 """
 
 from dataclasses import dataclass
@@ -43,10 +43,6 @@ class ConflictError(BadRequestError):
 
 class RetryableError(Exception):
     """A service refused for now (throttled, busy, down); nothing happened, try again later."""
-
-
-class OutcomeUnknownError(Exception):
-    """A call that changes state was sent and its answer never came; it may have happened."""
 
 
 class InvariantBrokenError(Exception):
