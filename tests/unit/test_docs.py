@@ -1,0 +1,41 @@
+"""What the documents name is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+LIFE = (PROJECT / "docs/life-of-an-event.md").read_text()
+SOURCES = "\n".join(
+    path.read_text()
+    for folder in ("functions", "layers")
+    for path in (PROJECT / folder).rglob("*.py")
+)
+DOCUMENTS = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+DOCUMENTS += sorted((PROJECT / "docs").rglob("*.md"))
+
+
+def test_every_file_of_an_events_life_exists() -> None:
+    files = set(re.findall(r"`((?:functions|metering)/[\w/]+\.py)`", LIFE))
+
+    assert len(files) > 15
+    for file in files:
+        folder = "" if file.startswith("functions") else "layers/metering/python/"
+        assert (PROJECT / (folder + file)).is_file(), file
+
+
+def test_every_function_of_an_events_life_exists() -> None:
+    named = set(re.findall(r"\.py` `([\w.]+)`", LIFE)) | set(re.findall(r"`(\w+\.\w+)`", LIFE))
+    names = {part for name in named if not name.endswith(".py") for part in name.split(".")}
+
+    assert len(names) > 25
+    for name in names:
+        assert re.search(rf"\b(def|class) {name}\b", SOURCES), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_within_the_documents_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
