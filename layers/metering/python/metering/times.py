@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -40,8 +41,10 @@ def is_finer_than_microsecond(text: str) -> bool:
     return bool(match and (match[3] or "")[_MICROSECOND_DIGITS:].strip("0"))
 
 
+@lru_cache(maxsize=1024)
 def to_text(instant: datetime) -> str:
     """Fixed-width UTC text with microseconds, `2026-11-20T12:00:00.000000Z`; sorts as time does."""
+    # Remembered: the events of a request share an instant, and each text is needed twice.
     return instant.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
