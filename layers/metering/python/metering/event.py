@@ -106,21 +106,25 @@ def _checker(
                 "String must contain at most {longest} character(s), got {length}",
                 {"longest": longest, "length": len(value)},
             )
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise PydanticCustomError(
-                "text", "must be valid Unicode (it holds half a surrogate pair)"
-            )
-        if in_key and not value.isascii() and len(value.encode()) > bytes_max:
-            raise PydanticCustomError(
-                "text",
-                "must take at most {limit} bytes in UTF-8, got {size}",
-                {"limit": bytes_max, "size": len(value.encode())},
-            )
+        if not value.isascii():
+            _check_encoding(value, bytes_max=bytes_max if in_key else None)
         if not controls_allowed and not value.isprintable():
             raise PydanticCustomError("text", "must not contain control or invisible characters")
         return value
 
     return check
+
+
+def _check_encoding(value: str, *, bytes_max: int | None) -> None:
+    """Pass text that UTF-8 can hold, in so many bytes where there is a bound."""
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise PydanticCustomError("text", "must be valid Unicode (it holds half a surrogate pair)")
+    if bytes_max is not None and len(value.encode()) > bytes_max:
+        raise PydanticCustomError(
+            "text",
+            "must take at most {limit} bytes in UTF-8, got {size}",
+            {"limit": bytes_max, "size": len(value.encode())},
+        )
 
 
 _check_tenant = _checker(longest=TENANT_CHARACTERS_MAX, in_key=True)

@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+STATEMENTS_MAX = 25
+"""Of one BatchExecuteStatement."""
+
 MapOver = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 """`map`, or a thread pool's: results in the order of what they are of."""
 

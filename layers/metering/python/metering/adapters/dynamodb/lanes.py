@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from metering import times
-from metering.adapters.dynamodb.calls import MapOver
+from metering.adapters.dynamodb.calls import STATEMENTS_MAX, MapOver
 from metering.adapters.dynamodb.counter_item import (
     Item,
     buckets_value,
@@ -30,8 +30,6 @@ from metering.ports import Clock, Refused, WriteFailed, Written
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-STATEMENTS_MAX = 25
-"""Of one BatchExecuteStatement, and of one BatchWriteItem."""
 KEYS_MAX = 100
 """Of one BatchGetItem."""
 MARKS_KEPT_FOR = timedelta(days=1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from metering import times
-from metering.adapters.dynamodb.calls import MapOver
+from metering.adapters.dynamodb.calls import STATEMENTS_MAX, MapOver
 from metering.adapters.dynamodb.ledger_item import (
     Item,
     from_item,
@@ -30,11 +30,6 @@ from metering.ports import Appended, IndexOffError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
-
-STATEMENTS_MAX = 25
-"""Of one BatchExecuteStatement."""
-KEYS_MAX = 100
-"""Of one BatchGetItem."""
 
 
 class DynamoLedger:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from metering import times
+from metering.adapters.dynamodb.refusals import items_of
 from metering.errors import RetryableError
 from metering.keys import join, split
 from metering.names import IdempotencyKey, TenantId
@@ -73,7 +74,7 @@ class DynamoQuarantine:
     def _query(self, **request: Any) -> Iterator[dict[str, Any]]:
         """All items of a query; a page ends at 1 MB, which is three parts of a payload."""
         pages = self._client.get_paginator("query").paginate(TableName=self._table, **request)
-        return (item for page in pages for item in page["Items"])
+        return items_of(pages)
 
 
 def _tenant_partition(tenant: TenantId | None) -> str:
