@@ -29,12 +29,15 @@ KEEP = {
     "subscription_item": "_subscription_item.py",
     "invoice": "_invoice.py",
     "line_item": "_invoice_line_item.py",
+    "invoiceitem": "_invoice_item.py",
     "test_helpers.test_clock": "test_helpers/_test_clock.py",
     "event": "_event.py",
     "webhook_endpoint": "_webhook_endpoint.py",
     "v2.billing.meter_event": "v2/billing/_meter_event.py",
     "v2.billing.meter_event_adjustment": "v2/billing/_meter_event_adjustment.py",
     "v2.billing.meter_event_session": "v2/billing/_meter_event_session.py",
+    "v2.core.event": "v2/core/_event.py",
+    "v2.core.event_destination": "v2/core/_event_destination.py",
 }
 EVENTS = {
     "v1.billing.meter.error_report_triggered": ("events/_v1_billing_meter_error_report_triggered_event.py", "V1BillingMeterErrorReportTriggeredEvent"),
@@ -49,12 +52,15 @@ SERVICES = [
     "_customer_payment_method_service.py", "_customer_payment_source_service.py", "_customer_tax_id_service.py",
     "_product_service.py", "_product_feature_service.py", "_price_service.py", "_subscription_service.py",
     "_subscription_item_service.py", "_invoice_service.py", "_invoice_line_item_service.py",
+    "_invoice_item_service.py",
     "test_helpers/_test_clock_service.py", "_event_service.py", "_webhook_endpoint_service.py",
     "v2/billing/_meter_event_service.py", "v2/billing/_meter_event_adjustment_service.py",
     "v2/billing/_meter_event_session_service.py", "v2/billing/_meter_event_stream_service.py",
+    "v2/core/_event_service.py", "v2/core/_event_destination_service.py",
 ]
 INVOICE_PATHS = {"/v1/invoices", "/v1/invoices/create_preview", "/v1/invoices/{invoice}",
-                 "/v1/invoices/{invoice}/lines", "/v1/invoices/{invoice}/finalize"}
+                 "/v1/invoices/{invoice}/lines", "/v1/invoices/{invoice}/finalize",
+                 "/v1/invoices/{invoice}/pay", "/v1/invoices/{invoice}/void"}
 # limits that the SDK types do not carry; read in the published description of 2026-09-30.endive
 MAXLEN = {("MeterCreateParams", "display_name"): 250, ("MeterCreateParams", "event_name"): 100,
           ("MeterUpdateParams", "display_name"): 250,
@@ -161,6 +167,8 @@ class Ctx:
                 return {"type": "object", "additionalProperties": self.typ(args[1])}
             if head == "UntypedStripeObject":
                 return {"type": "object", "additionalProperties": self.typ(args[0])}
+            if head == "ListObject" and self.v2:
+                return listof_v2(self.typ(args[0]))
             if head in ("ListObject", "SearchResultObject"):
                 return listof(self.typ(args[0]))
         raise ValueError(ast.dump(n))
@@ -230,6 +238,12 @@ def listof(item):
                            "has_more": {"type": "boolean"}, "url": {"type": "string", "maxLength": 5000}}}
 
 
+def listof_v2(item):
+    url = {"type": ["string", "null"]}
+    return {"type": "object", "required": ["data", "next_page_url", "previous_page_url"], "properties": {
+        "data": {"type": "array", "items": item}, "next_page_url": url, "previous_page_url": url}}
+
+
 def search(item):
     r = listof(item)
     r["properties"]["object"] = {"type": "string", "enum": ["search_result"]}
@@ -289,7 +303,7 @@ def build():
     S["event"]["properties"]["data"] = {"type": "object", "required": ["object"], "properties": {
         "object": {"type": "object"}, "previous_attributes": {"type": ["object", "null"]}}}
     S["event"]["properties"]["type"] = {"type": "string", "maxLength": 5000}
-    for k in ("customer", "product", "price", "plan", "subscription_item", "invoice", "test_helpers.test_clock", "webhook_endpoint"):
+    for k in ("customer", "product", "price", "plan", "subscription_item", "invoice", "invoiceitem", "test_helpers.test_clock", "webhook_endpoint"):
         S["deleted_" + k] = {"type": "object", "required": ["deleted", "id", "object"], "properties": {
             "deleted": {"type": "boolean", "enum": [True]}, "id": {"type": "string"}, "object": {"type": "string", "enum": [k]}}}
     err = Ctx({c.name: c for c in tree("_error_object.py").body if isinstance(c, ast.ClassDef)}).cls("ErrorObject")

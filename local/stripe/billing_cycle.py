@@ -29,7 +29,7 @@ class Cycle:
         """The cycle of a subscription's item."""
         anchor = subscription["billing_cycle_anchor"]
         config = subscription["billing_cycle_anchor_config"]
-        day = config["day_of_month"] if config else _instant(anchor).day
+        day = config["day_of_month"] if config else moment(anchor).day
         recurring = price["recurring"]
         return cls(anchor, recurring["interval"], recurring["interval_count"], day)
 
@@ -42,7 +42,7 @@ class Cycle:
         return self._months_on(number * self.count * _MONTHS[self.interval])
 
     def _months_on(self, months: int) -> int:
-        anchor = _instant(self.anchor)
+        anchor = moment(self.anchor)
         year, month = divmod(anchor.year * 12 + anchor.month - 1 + months, 12)
         day = min(self.day, monthrange(year, month + 1)[1])
         return int(anchor.replace(year=year, month=month + 1, day=day).timestamp())
@@ -59,7 +59,7 @@ class Cycle:
     def _estimate(self, instant: int) -> int:
         if self.interval in _SECONDS:
             return (instant - self.anchor) // (self.count * _SECONDS[self.interval])
-        anchor, then = _instant(self.anchor), _instant(instant)
+        anchor, then = moment(self.anchor), moment(instant)
         months = (then.year - anchor.year) * 12 + then.month - anchor.month
         return months // (self.count * _MONTHS[self.interval])
 
@@ -69,7 +69,7 @@ def configured_anchor(config: Json, now: int) -> int:
 
     Hour, minute and second that are not given are those of now.
     """
-    present = _instant(now)
+    present = moment(now)
     given = {
         name: config[name] for name in ("hour", "minute", "second") if config[name] is not None
     }
@@ -86,5 +86,6 @@ def configured_anchor(config: Json, now: int) -> int:
     raise AssertionError("a day of the month comes every year")  # pragma: no cover
 
 
-def _instant(seconds: int) -> datetime:
+def moment(seconds: int) -> datetime:
+    """Unix seconds as an instant, UTC."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -1,12 +1,12 @@
 """One call of an endpoint, as its handler sees it."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from local.stripe import refusals
-from local.stripe.state import Account, Change, Put, World
+from local.stripe.state import TEST_CLOCK, Account, Change, Put, World
 from local.stripe.wire import Json
 
 
@@ -24,12 +24,39 @@ class Call:
     version: str = ""
     """The API version, such as `2026-10-28.endive`."""
     idempotency_key: str | None = None
+    request_id: str | None = None
     held: list[Hashable] = field(default_factory=list)
+    seen_at: datetime | None = None
+    """The stand-in's own instant, where `at` is a test clock's."""
 
     @property
     def now(self) -> int:
         """The present instant as Stripe writes it, in Unix seconds."""
         return int(self.at.timestamp())
+
+    @property
+    def aggregated_at(self) -> datetime:
+        """The instant that decides which received meter events are aggregated by now."""
+        return self.seen_at or self.at
+
+    def on_clock_of(self, owner: Json) -> "Call":
+        """The same call at the time that an object (a customer, say) lives in.
+
+        Raises:
+            RefusedError: that is a test clock's time, and the clock is advancing.
+        """
+        clock = self.account.get(TEST_CLOCK, owner.get("test_clock") or "")
+        if clock is None:
+            return self
+        if clock["status"] == "advancing":
+            message = f"The test clock {clock['id']} is advancing; wait until it is ready."
+            raise refusals.RefusedError(message)
+        return self.at_instant(clock["frozen_time"])
+
+    def at_instant(self, instant: int) -> "Call":
+        """The same call at another instant; what is aggregated stays as it is."""
+        at = datetime.fromtimestamp(instant, UTC)
+        return replace(self, at=at, seen_at=self.aggregated_at)
 
     def new_id(self, prefix: str) -> str:
         """A fresh identity."""

@@ -19,6 +19,10 @@ class SettableClock:
         """The present instant, aware, UTC."""
         return self._stands_at or self._base() + self._offset
 
+    def base_now(self) -> datetime:
+        """The instant that the clock below tells, whatever this one was set to."""
+        return self._base()
+
     @property
     def stands(self) -> bool:
         """Whether it only moves when told to."""
@@ -28,6 +32,11 @@ class SettableClock:
     def offset(self) -> timedelta:
         """How far it runs ahead of the clock below."""
         return self._offset
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far its time is ahead of the clock below, running or standing."""
+        return self._offset if self._stands_at is None else self._stands_at - self._base()
 
     def stand_at(self, instant: datetime) -> None:
         """Stop at an instant."""

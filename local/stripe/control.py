@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from local.stripe.faults import FaultKind
+from local.stripe.faults import FaultKind, WebhookFaultKind
 from local.stripe.state import DEFAULT_ACCOUNT
 
 if TYPE_CHECKING:
@@ -104,11 +104,22 @@ class StandIn:
         body = {"event_name": event_name, "customer": customer, "value": value, **more}
         return str(self._call("POST", "meter_events", body)["identifier"])
 
+    def invoices(
+        self, customer: str | None = None, *, account: str = DEFAULT_ACCOUNT
+    ) -> list[dict[str, Any]]:
+        """The invoices with all their lines as of now, oldest first; those on test clocks too."""
+        body = {"customer": customer, "account": account}
+        return list(self._call("POST", "invoices", body)["invoices"])
+
     # --- time and settings ----------------------------------------------------------------------
 
     def now(self) -> datetime:
         """The stand-in's present instant."""
         return _instant(self._call("GET", "time"))
+
+    def ahead(self) -> timedelta:
+        """How far the stand-in's time is ahead of the machine's."""
+        return timedelta(seconds=self._call("GET", "time")["ahead_s"])
 
     def stand_at(self, instant: datetime) -> datetime:
         """Stop the stand-in's clock at an instant."""
@@ -133,6 +144,41 @@ class StandIn:
     def set(self, **settings: object) -> dict[str, Any]:
         """Change settings, such as `summary_delay_s=60`; see `local.stripe.state.Settings`."""
         return dict(self._call("POST", "settings", settings)["settings"])
+
+    # --- webhooks, keys, legacy prices ----------------------------------------------------------
+
+    def deliveries(self) -> dict[str, list[dict[str, Any]]]:
+        """The last 1,000 `attempts` at a webhook, oldest first, and those still `pending`."""
+        return self._call("GET", "deliveries")
+
+    def eventbridge(self) -> list[dict[str, Any]]:
+        """What Amazon EventBridge was handed since the last time, as its rules see it."""
+        return list(self._call("POST", "eventbridge")["envelopes"])
+
+    def plan_webhook(self, kind: WebhookFaultKind, **more: object) -> None:
+        """Let something go wrong with coming webhooks.
+
+        `times` (None: until cleared), `type` and `destination` (with `*`), `delay_s`.
+        """
+        self._call("POST", "webhook_faults", {"kind": kind, **more})
+
+    def roll_secret(
+        self, endpoint: str, *, keep_old_s: float = 86_400, account: str = DEFAULT_ACCOUNT
+    ) -> str:
+        """Give an endpoint a new secret; until the old one ends, both sign."""
+        body = {"endpoint": endpoint, "keep_old_s": keep_old_s, "account": account}
+        return str(self._call("POST", "webhook_secrets", body)["secret"])
+
+    def rule_key(self, key: str, **rule: object) -> None:
+        """Say what an API key may do: `scopes`, `revoked`, `account`, `connected`."""
+        self._call("POST", "keys", {"key": key, **rule})
+
+    def add_legacy_price(self, **more: object) -> str:
+        """A metered price without a meter, at a `unit_amount_decimal`; its identity.
+
+        `interval`, `aggregate_usage`, `currency`, `product_name` and `account` may be given.
+        """
+        return str(self._call("POST", "legacy_prices", more)["id"])
 
     # --- faults -------------------------------------------------------------------------------
 

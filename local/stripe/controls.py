@@ -12,14 +12,24 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from local.stripe import customers, faults, meter_events, refusals, renewals, summaries
+from local.stripe import (
+    customers,
+    error_reports,
+    faults,
+    invoice_life,
+    meter_events,
+    refusals,
+    summaries,
+)
 from local.stripe.call import Call
 from local.stripe.core import OK, StripeCore
+from local.stripe.event_controls import EventControls
 from local.stripe.faults import Fault, FaultKind
 from local.stripe.refusals import RefusedError
 from local.stripe.state import (
     CUSTOMER,
     DEFAULT_ACCOUNT,
+    INVOICE,
     METER,
     Account,
     ClockMoved,
@@ -65,6 +75,11 @@ class SettingsChange(_Body):
     negatives: bool | None = None
     zero_rows: bool | None = None
     asynchronous: frozenset[str] | None = None
+    invoice_grace_s: int | None = Field(default=None, ge=0)
+    clock_advance_s: float | None = Field(default=None, ge=0)
+    clock_windows: bool | None = None
+    report_samples: int | None = Field(default=None, ge=0)
+    calls_per_s: int | None = Field(default=None, ge=0)
 
 
 class ForeignEvent(_Body):
@@ -82,6 +97,13 @@ class CustomerIds(_Body):
     """Customers that shall exist under chosen ids, which Stripe itself does not offer."""
 
     ids: list[str]
+    account: str = DEFAULT_ACCOUNT
+
+
+class InvoicesOf(_Body):
+    """Whose invoices to look at."""
+
+    customer: str | None = None
     account: str = DEFAULT_ACCOUNT
 
 
@@ -120,11 +142,13 @@ class Controls:
             ("POST", "settings"): self._change_settings,
             ("POST", "meter_events"): self._foreign_event,
             ("POST", "customers"): self._customers,
+            ("POST", "invoices"): self._invoices,
             ("GET", "faults"): self._faults,
             ("POST", "faults"): self._plan_fault,
             ("DELETE", "faults"): self._clear_faults,
             ("GET", "totals"): self._totals,
             ("GET", "requests"): self._requests,
+            **EventControls(core).routes,
         }
 
     def handle(self, request: Request) -> Response:
@@ -151,6 +175,7 @@ class Controls:
     def _reset(self, _: bytes) -> Json:
         self._core.faults.clear()
         self._core.log.clear()
+        self._core.webhooks.forget()
         self._world.record(Wiped())
         return {}
 
@@ -170,7 +195,11 @@ class Controls:
 
     def _time(self, _: bytes) -> Json:
         clock = self._world.clock
-        return {"now": clock.now(), "stands": clock.stands}
+        return {
+            "now": clock.now(),
+            "stands": clock.stands,
+            "ahead_s": clock.ahead.total_seconds(),
+        }
 
     def _move_time(self, body: bytes) -> Json:
         move, clock = TimeMove.model_validate_json(body), self._world.clock
@@ -184,11 +213,13 @@ class Controls:
             clock.follow()
         self._world.record(ClockMoved(clock.offset, clock.now() if clock.stands else None))
         for account in self._world.accounts.values():
-            renewals.catch_up(self._world, account, int(clock.now().timestamp()))
+            self._core.catch_up(account, clock.now())
         return self._time(b"")
 
     def _settle(self, _: bytes) -> Json:
         self._world.record(Settled(self._world.clock.now()))
+        for account in self._world.accounts.values():
+            error_reports.report_all(self._world, account)
         return {}
 
     def _settings(self, _: bytes) -> Json:
@@ -222,6 +253,19 @@ class Controls:
         for identity in missing:
             self._world.record(Put(wanted.account, customers.blank(call, identity)))
         return {"created": len(missing)}
+
+    def _invoices(self, body: bytes) -> Json:
+        """Unlike the list that Stripe has: whole, oldest first, test clocks and all."""
+        wanted = InvoicesOf.model_validate_json(body)
+        call = self._call(wanted.account, {})
+        self._core.catch_up(call.account, call.at)
+        found = call.account.all(INVOICE).values()
+        whole = [
+            invoice_life.shown(call, one) | {"lines": invoice_life.current(call, one)["lines"]}
+            for one in found
+            if wanted.customer in (None, one["customer"])
+        ]
+        return {"invoices": whole}
 
     def _call(self, account: str, params: Json) -> Call:
         return Call(

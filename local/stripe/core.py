@@ -10,20 +10,29 @@ import re
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from local.stripe import idempotency, refusals, renewals, routes
+from local.stripe import error_reports, idempotency, refusals, renewals, routes, scopes, v2
 from local.stripe.call import Call
 from local.stripe.clock import SettableClock
+from local.stripe.deliveries import Deliveries, Delivery
 from local.stripe.expand import expanded
 from local.stripe.faults import Fault, FaultKind, FaultPlan
 from local.stripe.refusals import RefusedError
-from local.stripe.state import DEFAULT_ACCOUNT, Account, Answered, Settings, StoredAnswer, World
-from local.stripe.wire import Request, Response, decode_form, encode
+from local.stripe.state import (
+    DEFAULT_ACCOUNT,
+    Account,
+    Answered,
+    Cause,
+    Settings,
+    StoredAnswer,
+    World,
+)
+from local.stripe.wire import API_VERSION, Raw, Request, Response, decode_form, encode
 
-API_VERSION = "2026-10-28.endive"
 OK = 200
 LOG_LENGTH = 1_000
+_SECOND = timedelta(seconds=1)
 
 _TEST_KEY = re.compile(r"(?:sk|rk)_test_\w+", re.ASCII)
 _ACCOUNT = re.compile(r"acct_\w+", re.ASCII)
@@ -66,8 +75,10 @@ class StripeCore:
         seed: str = "stripe",
     ) -> None:
         self.world = World(SettableClock(clock), settings or Settings(), seed=seed)
-        self.faults = FaultPlan()
+        self.faults: FaultPlan[Fault] = FaultPlan()
+        self.webhooks = Deliveries(self.world)
         self.log: deque[LoggedRequest] = deque(maxlen=LOG_LENGTH)
+        self._calls: dict[str, deque[datetime]] = {}
 
     def handle(self, request: Request) -> Response:
         """Answer one request; what it does is done when this returns."""
@@ -82,6 +93,27 @@ class StripeCore:
         """The transport is done with a delayed response: what it kept busy is free."""
         self.world.in_flight.difference_update(response.in_flight)
 
+    def catch_up(self, account: Account, now: datetime) -> None:
+        """Let everything happen in an account that is due by the clock."""
+        renewals.catch_up(self.world, account, int(now.timestamp()))
+        error_reports.catch_up(self.world, account, now)
+
+    # --- webhooks -----------------------------------------------------------------------------
+
+    def due_deliveries(self, now: datetime, *, to_eventbridge: bool = False) -> list[Delivery]:
+        """The webhooks to be sent at an instant of the stand-in's clock, oldest first.
+
+        Whoever takes them sends each and tells `delivered_webhook`; until then nobody else gets
+        them. Destinations at Amazon EventBridge are asked for on their own.
+        """
+        for account in list(self.world.accounts.values()):
+            self.catch_up(account, now)
+        return self.webhooks.due(now, to_eventbridge=to_eventbridge)
+
+    def delivered_webhook(self, delivery: Delivery, status: int) -> None:
+        """How a webhook was answered: 2xx confirms it, all else (0: no answer) brings it again."""
+        self.webhooks.ended(delivery, status)
+
     # --- the way of a request -----------------------------------------------------------------
 
     def _answer(self, request: Request, fault: Fault | None) -> _Answer:
@@ -94,20 +126,37 @@ class StripeCore:
                 raise planned
             return self._once(request, account, fault)
         except RefusedError as refusal:
-            return _refused(refusal)
+            return _refused(refusal, request.path)
 
     def _account(self, request: Request) -> Account:
         """The account that a request is for.
 
         Raises:
-            RefusedError: no key for test mode, or an account id that is none.
+            RefusedError: no key for test mode, one that may not do this, or an account id that is
+                none.
         """
-        check_key(request.headers.get("authorization", ""))
-        identity = request.headers.get("stripe-account", DEFAULT_ACCOUNT)
-        if not _ACCOUNT.fullmatch(identity):
-            message = f"The account '{identity}' in Stripe-Account must look like acct_…."
+        key = check_key(request.headers.get("authorization", ""))
+        named = request.headers.get("stripe-account") or request.headers.get("stripe-context")
+        if named is not None and not _ACCOUNT.fullmatch(named):
+            message = f"The account '{named}' in Stripe-Account must look like acct_…."
             raise RefusedError(message, before_execution=True)
+        identity = scopes.account_of(self.world, key, named)
+        scopes.check(self.world, key, request.method, request.path_only)
+        self._count_call(identity)
         return self.world.account(identity)
+
+    def _count_call(self, account: str) -> None:
+        """Refuse more calls within a second than the account may make."""
+        limit = self.world.settings.calls_per_s
+        if not limit:
+            return
+        now = self.world.clock.now()
+        calls = self._calls.setdefault(account, deque())
+        while calls and calls[0] <= now - _SECOND:
+            calls.popleft()
+        if len(calls) >= limit:
+            raise refusals.rate_limited("global-rate")
+        calls.append(now)
 
     def _once(self, request: Request, account: Account, fault: Fault | None) -> _Answer:
         """Execute, or replay the answer that the idempotency key already got."""
@@ -115,8 +164,10 @@ class StripeCore:
         earlier = idempotency.earlier_answer(self.world, account, key, request) if key else None
         if earlier is not None:
             return _replayed(earlier)
-        answer = self._execute(*self._call(request, account, key), fault)
-        if key:
+        route, call = self._call(request, account, key)
+        answer = self._execute(route, call, fault)
+        answer.headers["Request-Id"] = str(call.request_id)
+        if key and idempotency.is_kept(request, answer.status):
             self._store(request, account, key, answer)
         return answer
 
@@ -129,11 +180,12 @@ class StripeCore:
             world=self.world,
             account=account,
             at=self.world.clock.now(),
-            params=route.read(decode_form(request.form)),
+            params=route.read(_params(request)),
             path=path,
             target=target,
             version=request.headers.get("stripe-version", API_VERSION),
             idempotency_key=key,
+            request_id=self.world.request_ids.next("req_"),
         )
         return route, call
 
@@ -144,38 +196,40 @@ class StripeCore:
             RefusedError: refused before anything began.
         """
         if fault is not None and fault.kind is FaultKind.ERROR_BEFORE:
-            return _refused(refusals.internal_error())
+            return _refused(refusals.internal_error(), call.path)
         answer = self._run(route, call)
         if fault is not None and fault.kind is FaultKind.ERROR_AFTER:
-            return _refused(refusals.internal_error(), held=answer.held)
+            return _refused(refusals.internal_error(), call.path, held=answer.held)
         return answer
 
     def _run(self, route: routes.Route, call: Call) -> _Answer:
-        renewals.catch_up(self.world, call.account, call.now)
+        self.catch_up(call.account, call.at)
         paths = call.params.pop("expand", None)
         self.world.begin()
+        self.world.cause = Cause(call.request_id, call.idempotency_key)
         try:
             content = route.handler(call)
         except RefusedError as refusal:
             self.world.roll_back()
             if refusal.before_execution:
                 raise
-            return _refused(refusal, held=call.held)
+            return _refused(refusal, call.path, held=call.held)
+        finally:
+            self.world.cause = Cause(None, None)
         if paths:
-            content = expanded(call.account, content, paths)
+            content = expanded(call, content, paths)
         return _Answer(body=encode(content), held=call.held)
 
     def _store(self, request: Request, account: Account, key: str, answer: _Answer) -> None:
-        request_id = answer.headers["Request-Id"] = self.world.request_ids.next("req_")
         stored = StoredAnswer(
             status=answer.status,
             body=answer.body,
             headers=_kept(answer.headers),
             fingerprint=idempotency.fingerprint(request),
-            request_id=request_id,
+            request_id=answer.headers["Request-Id"],
             at=self.world.clock.now(),
         )
-        self.world.record(Answered(account.id, key, stored))
+        self.world.record(Answered(account.id, key, stored, of_v2=v2.is_v2(request.path)))
         answer.held.append(idempotency.in_flight_name(account, key))
 
     # --- the response ---------------------------------------------------------------------------
@@ -222,10 +276,17 @@ class StripeCore:
         )
 
 
-def _refused(refusal: RefusedError, *, held: list[Hashable] | None = None) -> _Answer:
+def _params(request: Request) -> dict[str, Raw]:
+    if request.method == "POST" and v2.is_v2(request.path):
+        return v2.decode(request.body)
+    return decode_form(request.form)
+
+
+def _refused(refusal: RefusedError, path: str, *, held: list[Hashable] | None = None) -> _Answer:
+    content = v2.envelope(refusal) if v2.is_v2(path) else refusal.envelope()
     return _Answer(
         status=refusal.status,
-        body=encode(refusal.envelope()),
+        body=encode(content),
         headers=dict(refusal.headers),
         held=held or [],
     )
@@ -244,8 +305,8 @@ def _replayed(earlier: StoredAnswer) -> _Answer:
     return _Answer(status=earlier.status, body=earlier.body, headers=headers)
 
 
-def check_key(authorization: str) -> None:
-    """Let only test keys in, as Bearer or as the user name of Basic.
+def check_key(authorization: str) -> str:
+    """The API key; only test keys are let in, as Bearer or as the user name of Basic.
 
     Raises:
         RefusedError: no key, no test key; 401.
@@ -263,6 +324,7 @@ def check_key(authorization: str) -> None:
             f"Invalid API Key provided: {key[:8]}…. The stand-in takes any key that starts with "
             "sk_test_ or rk_test_; never send it a live one."
         )
+    return key
 
 
 def _basic_user(credentials: str) -> str:

@@ -1,6 +1,6 @@
 """Customers: who is billed. The stand-in keeps what it is told about them and bills nobody."""
 
-from local.stripe import params, subscriptions
+from local.stripe import events, params, refusals, subscriptions
 from local.stripe.call import Call
 from local.stripe.lists import page
 from local.stripe.params import (
@@ -15,7 +15,7 @@ from local.stripe.params import (
     merged_metadata,
     within,
 )
-from local.stripe.state import CUSTOMER, SUBSCRIPTION
+from local.stripe.state import CUSTOMER, SUBSCRIPTION, TEST_CLOCK
 from local.stripe.wire import Json
 
 _TEXT = Text(unset=True)
@@ -36,8 +36,8 @@ _NOT_YET = (
     "source",
     "tax",
     "tax_id_data",
-    "test_clock",
 )
+CUSTOMERS_OF_CLOCK_MAX = 3
 
 UPDATE = Fields(
     {
@@ -59,18 +59,39 @@ UPDATE = Fields(
     },
     not_yet=_NOT_YET,
 )
-CREATE = UPDATE
-LIST = Fields(
-    {**params.LIST_FIELDS, "created": Instants(), "email": Text()}, not_yet=("test_clock",)
-)
+CREATE = UPDATE.plus({"test_clock": Text()})
+LIST = Fields({**params.LIST_FIELDS, "created": Instants(), "email": Text(), "test_clock": Text()})
 
 # Stripe keeps an address whole, with null for what is not known.
 _NO_ADDRESS = dict.fromkeys(_ADDRESS_FIELDS)
 
 
 def create(call: Call) -> Json:
-    """A new customer."""
-    return call.put(_applied(blank(call, call.new_id("cus_")), call))
+    """A new customer, perhaps on a test clock.
+
+    Raises:
+        RefusedError: there is no such clock, or it has three customers already.
+    """
+    clock = call.params.get("test_clock")
+    if clock:
+        _check_room(call, clock)
+        call = call.on_clock_of({"test_clock": clock})
+    return _told(call, "created", call.put(_applied(blank(call, call.new_id("cus_")), call)))
+
+
+def _check_room(call: Call, clock: str) -> None:
+    call.referred(TEST_CLOCK, clock, "test_clock")
+    living = [one for one in call.account.newest_first(CUSTOMER) if one["test_clock"] == clock]
+    if len(living) >= CUSTOMERS_OF_CLOCK_MAX:
+        message = (
+            f"A test clock can have at most {CUSTOMERS_OF_CLOCK_MAX} customers, and {clock} has."
+        )
+        raise refusals.RefusedError(message, param="test_clock")
+
+
+def _told(call: Call, what: str, customer: Json) -> Json:
+    events.emit(call.world, call.account, f"customer.{what}", customer, call.now)
+    return customer
 
 
 def blank(call: Call, identity: str) -> Json:
@@ -126,16 +147,21 @@ def retrieve(call: Call) -> Json:
 
 def update(call: Call) -> Json:
     """The customer with the given fields changed."""
-    return call.put(_applied(call.targeted(CUSTOMER), call))
+    customer = call.targeted(CUSTOMER)
+    call = call.on_clock_of(customer)
+    return _told(call, "updated", call.put(_applied(customer, call)))
 
 
 def list_all(call: Call) -> Json:
-    """The account's customers, newest first."""
+    """The account's customers, newest first; those on a test clock only on demand."""
     email, created = call.params.get("email"), call.params.get("created", {})
+    clock = call.params.get("test_clock")
     found = (
         customer
         for customer in call.account.newest_first(CUSTOMER)
-        if email in (None, customer["email"]) and within(customer["created"], created)
+        if email in (None, customer["email"])
+        and within(customer["created"], created)
+        and customer["test_clock"] == clock
     )
     return page(found, call.params, call.path)
 
@@ -143,7 +169,13 @@ def list_all(call: Call) -> Json:
 def delete(call: Call) -> Json:
     """The customer is gone for good, and all subscriptions with it."""
     customer = call.targeted(CUSTOMER)
+    return gone(call.on_clock_of(customer), customer)
+
+
+def gone(call: Call, customer: Json) -> Json:
+    """Delete a customer at the instant of its clock."""
     for subscription in list(call.account.newest_first(SUBSCRIPTION)):
         if subscription["customer"] == customer["id"] and subscription["status"] != "canceled":
-            subscriptions.end(call.world, call.account, subscription, at=call.now)
+            subscriptions.end(call, subscription)
+    _told(call, "deleted", customer)
     return call.put({"id": customer["id"], "object": CUSTOMER, "deleted": True})

@@ -65,13 +65,43 @@ class Fault:
                 return None
 
 
-class FaultPlan:
-    """The faults still to come; each request meets the first that is meant for it."""
+class WebhookFaultKind(StrEnum):
+    """What can go wrong on the way to a webhook endpoint."""
+
+    DUPLICATE = "duplicate"
+    """It is delivered twice."""
+    LOSE = "lose"
+    """It is never delivered, and Stripe does not know."""
+    LATE = "late"
+    """It is delivered some time later; others overtake it."""
+    WRONG_SIGNATURE = "wrong_signature"
+    """It is signed with another secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFault:
+    """A fault of deliveries; `type` and `destination` (with `*`) say of which."""
+
+    kind: WebhookFaultKind
+    times: int | None = 1
+    """How many attempts it hits; None until it is cleared."""
+    type: str = "*"
+    destination: str = "*"
+    delay_s: float = 60.0
+    """How much later a late one comes, by the stand-in's clock."""
+
+    def hits(self, event_type: str, destination: str) -> bool:
+        """Whether it is meant for an attempt."""
+        return fnmatchcase(event_type, self.type) and fnmatchcase(destination, self.destination)
+
+
+class FaultPlan[F: (Fault, WebhookFault)]:
+    """The faults still to come; each request or attempt meets the first that is meant for it."""
 
     def __init__(self) -> None:
-        self._faults: list[Fault] = []
+        self._faults: list[F] = []
 
-    def add(self, fault: Fault) -> None:
+    def add(self, fault: F) -> None:
         """Plan one more, after those already planned."""
         self._faults.append(fault)
 
@@ -79,19 +109,19 @@ class FaultPlan:
         """Let everything go well again."""
         self._faults.clear()
 
-    def planned(self) -> tuple[Fault, ...]:
+    def planned(self) -> tuple[F, ...]:
         """What is still to come."""
         return tuple(self._faults)
 
-    def take(self, method: str, path: str) -> Fault | None:
-        """The fault that hits this request, used up by one."""
+    def take(self, what: str, where: str) -> F | None:
+        """The fault that hits a request (method, path) or attempt (type, destination), used up."""
         for index, fault in enumerate(self._faults):
-            if fault.hits(method, path):
+            if fault.hits(what, where):
                 self._use(index, fault)
                 return fault
         return None
 
-    def _use(self, index: int, fault: Fault) -> None:
+    def _use(self, index: int, fault: F) -> None:
         if fault.times is None:
             return
         if fault.times > 1:

@@ -1,7 +1,8 @@
-"""Idempotency keys: the first answer of a v1 POST is kept for a day and given again.
+"""Idempotency keys: the first answer of a POST is kept and given again.
 
-Kept is what an execution answered, an error too (a 500 above all); what was refused before anything
-began (401, 429, 409, wrong parameters) is not.
+v1 keeps for a day what an execution answered, an error too (a 500 above all); what was refused
+before anything began (401, 429, 409, wrong parameters) is not kept. v2 keeps successes only, for 30
+days: a failed call is executed again.
 """
 
 from datetime import timedelta
@@ -9,12 +10,14 @@ from hashlib import blake2b
 from itertools import takewhile
 from urllib.parse import parse_qsl
 
-from local.stripe import refusals
+from local.stripe import refusals, v2
 from local.stripe.state import DAY, Account, AnswerForgotten, StoredAnswer, World
 from local.stripe.wire import Request
 
+OK = 200
 KEY_MAX = 255
 MEMORY: timedelta = DAY
+MEMORY_OF_V2: timedelta = 30 * DAY
 
 
 def key_of(request: Request) -> str | None:
@@ -34,8 +37,11 @@ def key_of(request: Request) -> str | None:
 
 def fingerprint(request: Request) -> str:
     """What must be the same when a key is used again: path and parameters, in any order."""
-    pairs = sorted(parse_qsl(request.form, keep_blank_values=True))
-    return blake2b(repr((request.path, pairs)).encode(), digest_size=16).hexdigest()
+    if v2.is_v2(request.path):
+        params = v2.canonical(request)
+    else:
+        params = repr(sorted(parse_qsl(request.form, keep_blank_values=True)))
+    return blake2b(f"{request.path} {params}".encode(), digest_size=16).hexdigest()
 
 
 def earlier_answer(
@@ -48,8 +54,9 @@ def earlier_answer(
     """
     if in_flight_name(account, key) in world.in_flight:
         raise refusals.key_in_use(key)
-    _forget_old(world, account)
-    stored = account.answers.get(key)
+    of_v2 = v2.is_v2(request.path)
+    _forget_old(world, account, of_v2=of_v2)
+    stored = _answers(account, of_v2=of_v2).get(key)
     if stored is None:
         return None
     if stored.fingerprint != fingerprint(request):
@@ -57,11 +64,21 @@ def earlier_answer(
     return stored
 
 
-def _forget_old(world: World, account: Account) -> None:
-    oldest_kept = world.clock.now() - MEMORY
-    aged = takewhile(lambda pair: pair[1].at <= oldest_kept, account.answers.items())
+def _answers(account: Account, *, of_v2: bool) -> dict[str, StoredAnswer]:
+    return account.answers_of_v2 if of_v2 else account.answers
+
+
+def _forget_old(world: World, account: Account, *, of_v2: bool) -> None:
+    oldest_kept = world.clock.now() - (MEMORY_OF_V2 if of_v2 else MEMORY)
+    answers = _answers(account, of_v2=of_v2)
+    aged = takewhile(lambda pair: pair[1].at <= oldest_kept, answers.items())
     for key, _ in list(aged):
-        world.record(AnswerForgotten(account.id, key))
+        world.record(AnswerForgotten(account.id, key, of_v2))
+
+
+def is_kept(request: Request, status: int) -> bool:
+    """Whether the answer of an execution is given again."""
+    return status == OK or not v2.is_v2(request.path)
 
 
 def in_flight_name(account: Account, key: str) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-LENGTHS = {"cus_": 14, "prod_": 14, "si_": 14, "req_": 14}
+LENGTHS = {"cus_": 14, "prod_": 14, "si_": 14, "req_": 14, "whsec_": 32}
 _LENGTH = 24
 
 

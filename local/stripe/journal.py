@@ -13,20 +13,32 @@ from typing import Any, TextIO
 from pydantic import TypeAdapter
 
 from local.stripe.state import (
+    ALERT,
     CHANGES,
     CUSTOMER,
+    EVENT,
+    EVENT_DESTINATION,
+    INVOICE,
+    INVOICE_ITEM,
     ITEM,
     METER,
     PRICE,
     PRODUCT,
     SUBSCRIPTION,
+    TEST_CLOCK,
+    THIN_EVENT,
+    USAGE_RECORD,
+    WEBHOOK_ENDPOINT,
     Account,
     Answered,
     Change,
     ClockMoved,
+    DeliveryScheduled,
     EventReceived,
     EventRejected,
+    KeyRuled,
     Put,
+    RejectionsReported,
     World,
 )
 
@@ -34,7 +46,23 @@ FILE_NAME = "stripe.jsonl"
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in CHANGES}
 # A price needs its product and an item its subscription when they are stored again.
-_KINDS = (METER, CUSTOMER, PRODUCT, PRICE, SUBSCRIPTION, ITEM)
+_KINDS = (
+    METER,
+    TEST_CLOCK,
+    CUSTOMER,
+    PRODUCT,
+    PRICE,
+    SUBSCRIPTION,
+    ITEM,
+    INVOICE_ITEM,
+    INVOICE,
+    USAGE_RECORD,
+    ALERT,
+    EVENT,
+    THIN_EVENT,
+    WEBHOOK_ENDPOINT,
+    EVENT_DESTINATION,
+)
 
 
 class Journal:
@@ -96,8 +124,15 @@ def _whole(world: World) -> Iterator[Change]:
     for account in world.accounts.values():
         yield from _objects(account)
         yield from _events(account)
+        yield RejectionsReported(account.id, account.reported)
+        for delivery in account.deliveries.values():
+            yield DeliveryScheduled(account.id, delivery)
         for key, answer in account.answers.items():
             yield Answered(account.id, key, answer)
+        for key, answer in account.answers_of_v2.items():
+            yield Answered(account.id, key, answer, of_v2=True)
+    for api_key, rule in world.key_rules.items():
+        yield KeyRuled(api_key, rule)
 
 
 def _objects(account: Account) -> Iterator[Change]:

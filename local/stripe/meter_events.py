@@ -10,12 +10,13 @@ from datetime import timedelta
 from decimal import Decimal
 from itertools import takewhile
 
-from local.stripe import refusals
+from local.stripe import alerts, refusals
 from local.stripe.call import Call
 from local.stripe.params import TIMESTAMP_MAX, Fields, Integer, Text, Texts
 from local.stripe.state import (
     CUSTOMER,
     METER,
+    TEST_CLOCK,
     Account,
     EventReceived,
     EventRejected,
@@ -43,7 +44,7 @@ _NUMBER = re.compile(r"(-?)(\d+)(?:\.(\d+))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class Sent:
     """A meter event as it was sent, with what it left out filled in."""
 
     event_name: str
@@ -51,6 +52,13 @@ class _Sent:
     identifier: str
     timestamp: int
     foreign: bool = False
+    """Written by somebody else, through no request."""
+    only_later: frozenset[str] = frozenset()
+    """Codes of errors that are found only after a 200, whatever the settings say."""
+
+
+class UsedIdentifierError(refusals.RefusedError):
+    """The identifier of a meter event was used before, and is still remembered."""
 
 
 class _WrongEventError(Exception):
@@ -70,7 +78,7 @@ def create(call: Call) -> Json:
         RefusedError: it is wrong, its identifier was used before, or another one for the same
             customer and meter is being taken (429).
     """
-    sent = _Sent(
+    sent = Sent(
         event_name=call.params["event_name"],
         payload=call.params["payload"],
         identifier=call.params.get("identifier") or call.new_id(""),
@@ -92,11 +100,11 @@ def foreign(call: Call, payload: dict[str, str], *, event_name: str) -> str:
     """Take a meter event that somebody else wrote; its identifier."""
     identifier = call.params.get("identifier") or call.new_id("foreign_")
     timestamp = call.params.get("timestamp", call.now)
-    take(call, _Sent(event_name, payload, identifier, timestamp, foreign=True))
+    take(call, Sent(event_name, payload, identifier, timestamp, foreign=True))
     return str(identifier)
 
 
-def take(call: Call, sent: _Sent) -> None:
+def take(call: Call, sent: Sent) -> None:
     """Check a meter event, and let it count or note why it does not."""
     try:
         event = _checked(call, sent)
@@ -104,10 +112,11 @@ def take(call: Call, sent: _Sent) -> None:
         _refuse_or_note(call, sent, wrong)
     else:
         call.record(EventReceived(call.account.id, event))
+        alerts.consider(call.world, call.account, event)
 
 
-def _refuse_or_note(call: Call, sent: _Sent, wrong: _WrongEventError) -> None:
-    if wrong.code not in call.world.settings.asynchronous:
+def _refuse_or_note(call: Call, sent: Sent, wrong: _WrongEventError) -> None:
+    if wrong.code not in call.world.settings.asynchronous | sent.only_later:
         raise refusals.RefusedError(wrong.message, code=wrong.code, param=wrong.param) from wrong
     _refuse_used_identifier(call, sent.identifier)
     rejection = Rejection(
@@ -115,7 +124,7 @@ def _refuse_or_note(call: Call, sent: _Sent, wrong: _WrongEventError) -> None:
         identifier=sent.identifier,
         idempotency_key=call.idempotency_key,
         event_name=sent.event_name,
-        meter=call.account.meter_of.get(sent.event_name),
+        meter=_meter_named(call.account, sent.event_name),
         code=wrong.code,
         message=wrong.message,
         at=call.at,
@@ -123,13 +132,20 @@ def _refuse_or_note(call: Call, sent: _Sent, wrong: _WrongEventError) -> None:
     call.record(EventRejected(call.account.id, rejection))
 
 
-def _checked(call: Call, sent: _Sent) -> MeterEvent:
+def _meter_named(account: Account, event_name: str) -> str | None:
+    """The meter that an error is reported at: the active one, or else the last that was."""
+    active = account.meter_of.get(event_name)
+    named = (one["id"] for one in account.newest_first(METER) if one["event_name"] == event_name)
+    return active or next(named, None)
+
+
+def _checked(call: Call, sent: Sent) -> MeterEvent:
     meter = _meter(call.account, sent.event_name)
     customer = _customer_of(sent, meter)
     if not sent.foreign:
         call.hold((meter["id"], customer))
     value = _value_of(call, sent, meter)
-    _check_timestamp(call, sent)
+    _check_timestamp(_clock_of(call, customer), sent)
     _refuse_used_identifier(call, sent.identifier)
     _check_customer(call.account, customer, meter)
     return MeterEvent(
@@ -157,7 +173,7 @@ def _meter(account: Account, event_name: str) -> Json:
     raise _WrongEventError("no_meter", message, "event_name")
 
 
-def _customer_of(sent: _Sent, meter: Json) -> str:
+def _customer_of(sent: Sent, meter: Json) -> str:
     key = meter["customer_mapping"]["event_payload_key"]
     customer = sent.payload.get(key)
     if not customer:
@@ -173,7 +189,7 @@ def _check_customer(account: Account, customer: str, meter: Json) -> None:
         raise _WrongEventError("meter_event_customer_not_found", message, f"payload[{key}]")
 
 
-def _value_of(call: Call, sent: _Sent, meter: Json) -> Decimal:
+def _value_of(call: Call, sent: Sent, meter: Json) -> Decimal:
     if meter["default_aggregation"]["formula"] == "count":
         return Decimal(1)
     key = meter["value_settings"]["event_payload_key"]
@@ -202,7 +218,16 @@ def _number(call: Call, text: str, param: str) -> Decimal:
     return Decimal(text)
 
 
-def _check_timestamp(call: Call, sent: _Sent) -> None:
+def _clock_of(call: Call, customer: str) -> Call:
+    """The call at the time that decides how old an event of a customer may be."""
+    owner = call.account.get(CUSTOMER, customer) or {}
+    clock = call.account.get(TEST_CLOCK, owner.get("test_clock") or "")
+    if clock is None or not call.world.settings.clock_windows:
+        return call
+    return call.at_instant(clock["frozen_time"])
+
+
+def _check_timestamp(call: Call, sent: Sent) -> None:
     if sent.timestamp < call.now - PAST_MAX_S:
         message = "The timestamp cannot be more than 35 days in past of the current time."
         raise _WrongEventError("timestamp_too_far_in_past", message, "timestamp")
@@ -214,7 +239,7 @@ def _check_timestamp(call: Call, sent: _Sent) -> None:
 def _refuse_used_identifier(call: Call, identifier: str) -> None:
     _forget_old_receipts(call)
     if identifier in call.account.receipts:
-        raise refusals.RefusedError(
+        raise UsedIdentifierError(
             f"An event already exists with identifier {identifier}.",
             headers={"Stripe-Should-Retry": "false"},
         )

@@ -1,6 +1,6 @@
 """Billing meters: what an event name means. Only the display name can ever be changed."""
 
-from local.stripe import params, refusals
+from local.stripe import events, params, refusals
 from local.stripe.call import Call
 from local.stripe.lists import page
 from local.stripe.params import Choice, Fields, Text
@@ -38,7 +38,7 @@ def create(call: Call) -> Json:
     """
     given = call.params
     _refuse_taken(call, given["event_name"])
-    return call.put(
+    meter = call.put(
         {
             "id": call.new_id("mtr_test_"),
             "object": METER,
@@ -56,6 +56,12 @@ def create(call: Call) -> Json:
             "value_settings": given.get("value_settings") or {"event_payload_key": "value"},
         }
     )
+    return _told(call, "created", meter)
+
+
+def _told(call: Call, what: str, meter: Json) -> Json:
+    events.emit(call.world, call.account, f"billing.meter.{what}", meter, call.now)
+    return meter
 
 
 def _refuse_taken(call: Call, event_name: str) -> None:
@@ -75,7 +81,8 @@ def retrieve(call: Call) -> Json:
 
 def update(call: Call) -> Json:
     """The meter under another display name."""
-    return call.put(call.targeted(METER) | call.params | {"updated": call.now})
+    meter = call.put(call.targeted(METER) | call.params | {"updated": call.now})
+    return _told(call, "updated", meter)
 
 
 def list_all(call: Call) -> Json:
@@ -91,7 +98,8 @@ def deactivate(call: Call) -> Json:
     meter = call.targeted(METER)
     if meter["status"] == "inactive":
         raise refusals.RefusedError(f"The meter {meter['id']} is already inactive.")
-    return call.put(_in_status(meter, "inactive", call.now, deactivated_at=call.now))
+    inactive = call.put(_in_status(meter, "inactive", call.now, deactivated_at=call.now))
+    return _told(call, "deactivated", inactive)
 
 
 def reactivate(call: Call) -> Json:
@@ -104,7 +112,8 @@ def reactivate(call: Call) -> Json:
     if meter["status"] == "active":
         raise refusals.RefusedError(f"The meter {meter['id']} is already active.")
     _refuse_taken(call, meter["event_name"])
-    return call.put(_in_status(meter, "active", call.now, deactivated_at=None))
+    active = call.put(_in_status(meter, "active", call.now, deactivated_at=None))
+    return _told(call, "reactivated", active)
 
 
 def _in_status(meter: Json, status: str, now: int, *, deactivated_at: int | None) -> Json:

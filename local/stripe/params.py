@@ -23,7 +23,7 @@ TIMESTAMP_MAX = 253_402_300_799
 """The last second of the year 9999."""
 
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
-_AMOUNT = re.compile(r"\d{1,15}(?:\.(\d+))?", re.ASCII)
+_AMOUNT = re.compile(r"-?\d{1,15}(?:\.(\d+))?", re.ASCII)
 
 
 class Kind(Protocol):
@@ -133,14 +133,18 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A non-negative decimal amount in the currency's smallest unit, at most 12 decimals."""
+    """A decimal amount in the currency's smallest unit, at most 12 decimals, not negative."""
+
+    signed: bool = False
+    """It may be negative after all."""
 
     def read(self, raw: Raw, name: str) -> Decimal:
         """The amount, exactly."""
         text = _text(raw, name, "decimal")
         match = _AMOUNT.fullmatch(text)
-        if match is None:
-            raise refusals.invalid(f"Invalid decimal: {text}; must be a number >= 0", name)
+        if match is None or (text.startswith("-") and not self.signed):
+            bound = "" if self.signed else " >= 0"
+            raise refusals.invalid(f"Invalid decimal: {text}; must be a number{bound}", name)
         if len((match[1] or "").rstrip("0")) > AMOUNT_DECIMALS_MAX:
             message = f"Invalid decimal: {text}; must contain at maximum 12 decimal places."
             raise refusals.invalid(message, name)

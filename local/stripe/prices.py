@@ -8,8 +8,9 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from local.stripe import params, products, refusals
+from local.stripe import events, params, products, refusals
 from local.stripe.call import Call
+from local.stripe.charges import plain
 from local.stripe.lists import page
 from local.stripe.params import (
     Amount,
@@ -139,7 +140,14 @@ def create(call: Call) -> Json:
         "type": "recurring" if recurring else "one_time",
         **_amounts(given, "unit_amount"),
     }
-    return shown(call.put(price))
+    return _told(call, "created", call.put(price))
+
+
+def _told(call: Call, what: str, price: Json) -> Json:
+    """Note what happened to a price, and answer with it."""
+    content = shown(price)
+    events.emit(call.world, call.account, f"price.{what}", content, call.now)
+    return content
 
 
 def shown(price: Json) -> Json:
@@ -218,12 +226,7 @@ def _amounts(given: Json, name: str) -> Json:
         return {name: None, f"{name}_decimal": None}
     amount = Decimal(exact)
     whole = int(amount) if amount == amount.to_integral_value() else None
-    return {name: whole, f"{name}_decimal": _plain(amount)}
-
-
-def _plain(amount: Decimal) -> str:
-    text = format(amount, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return {name: whole, f"{name}_decimal": plain(amount)}
 
 
 def _recurring(call: Call, given: Json) -> Json:
@@ -293,7 +296,7 @@ def update(call: Call) -> Json:
     given.pop("transfer_lookup_key", None)
     if "metadata" in given:
         given["metadata"] = merged_metadata(price["metadata"], given["metadata"])
-    return shown(call.put(price | given))
+    return _told(call, "updated", call.put(price | given))
 
 
 def list_all(call: Call) -> Json:

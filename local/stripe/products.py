@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from local.stripe import params, refusals
+from local.stripe import events, params, refusals
 from local.stripe.call import Call
 from local.stripe.lists import page
 from local.stripe.params import (
@@ -107,7 +107,12 @@ def made(call: Call, given: Json) -> Json:
         "updated": call.now,
         "url": None,
     }
-    return call.put(_applied(blank, given))
+    return _told(call, "created", call.put(_applied(blank, given)))
+
+
+def _told(call: Call, what: str, product: Json) -> Json:
+    events.emit(call.world, call.account, f"product.{what}", product, call.now)
+    return product
 
 
 def _applied(product: Json, given: Json) -> Json:
@@ -132,7 +137,7 @@ def update(call: Call) -> Json:
     if price and call.referred(PRICE, price, "default_price")["product"] != product["id"]:
         message = f"The price {price} is not for the product {product['id']}."
         raise refusals.RefusedError(message, param="default_price")
-    return call.put(_applied(product, call.params | {"updated": call.now}))
+    return _told(call, "updated", call.put(_applied(product, call.params | {"updated": call.now})))
 
 
 def list_all(call: Call) -> Json:
@@ -160,4 +165,5 @@ def delete(call: Call) -> Json:
     if any(price["product"] == product["id"] for price in call.account.newest_first(PRICE)):
         message = "This product cannot be deleted because it has one or more user-created prices."
         raise refusals.RefusedError(message)
+    _told(call, "deleted", product)
     return call.put({"id": product["id"], "object": PRODUCT, "deleted": True})

@@ -7,6 +7,7 @@ _DOCS = "https://stripe.com/docs/error-codes/"
 
 BAD_REQUEST = 400
 UNAUTHORIZED = 401
+FORBIDDEN = 403
 NOT_FOUND = 404
 CONFLICT = 409
 TOO_MANY_REQUESTS = 429
@@ -111,10 +112,12 @@ def unrecognized_url(method: str, path: str) -> RefusedError:
 # --- the caller as a whole ------------------------------------------------------------------------
 
 
-def unauthorized(message: str) -> RefusedError:
-    """No key, or one that is not for test mode."""
+def unauthorized(message: str, *, code: str | None = None) -> RefusedError:
+    """No key, one that is not for test mode, or one that was revoked."""
     headers = {"WWW-Authenticate": 'Bearer realm="Stripe"'}
-    return RefusedError(message, status=UNAUTHORIZED, headers=headers, before_execution=True)
+    return RefusedError(
+        message, status=UNAUTHORIZED, code=code, headers=headers, before_execution=True
+    )
 
 
 def key_in_use(key: str) -> RefusedError:

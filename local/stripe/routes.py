@@ -7,15 +7,26 @@ from typing import Any
 
 from local.stripe import (
     adjustments,
+    alerts,
     customers,
+    event_destinations,
+    events,
+    invoice_items,
+    invoices,
+    legacy,
     meter_events,
     meters,
+    previews,
     prices,
     products,
     refusals,
     subscription_items,
     subscriptions,
     summaries,
+    test_clocks,
+    thin_events,
+    v2_meter_events,
+    webhooks,
 )
 from local.stripe.call import Call
 from local.stripe.params import EXPAND, Fields
@@ -66,6 +77,16 @@ def _resource(
 
 
 _METERS = "/v1/billing/meters"
+_INVOICES = "/v1/invoices"
+_INVOICE_EXPANDS = (
+    "customer",
+    "lines.data.pricing.price_details.price",
+    "parent.subscription_details.subscription",
+)
+_CLOCKS = "/v1/test_helpers/test_clocks"
+_ALERTS = "/v1/billing/alerts"
+_DESTINATIONS = "/v2/core/event_destinations"
+_OF_ITEM = "/v1/subscription_items/*"
 
 ROUTES: Mapping[tuple[str, str], Route] = {
     **_resource(
@@ -129,10 +150,83 @@ ROUTES: Mapping[tuple[str, str], Route] = {
         update=(subscription_items.UPDATE, subscription_items.update),
         delete=(subscription_items.DELETE, subscription_items.delete),
     ),
+    ("POST", f"{_OF_ITEM}/usage_records"): _route(legacy.CREATE, legacy.create),
+    ("GET", f"{_OF_ITEM}/usage_record_summaries"): _route(legacy.LIST, legacy.list_of_item),
+    **_resource(
+        _ALERTS,
+        create=(alerts.CREATE, alerts.create),
+        list_all=(alerts.LIST, alerts.list_all),
+        retrieve=(NOTHING, alerts.retrieve),
+    ),
+    ("POST", f"{_ALERTS}/*/activate"): _route(NOTHING, alerts.activate),
+    ("POST", f"{_ALERTS}/*/deactivate"): _route(NOTHING, alerts.deactivate),
+    ("POST", f"{_ALERTS}/*/archive"): _route(NOTHING, alerts.archive),
+    **_resource(
+        "/v1/events",
+        list_all=(events.LIST, events.list_all),
+        retrieve=(NOTHING, events.retrieve),
+    ),
+    **_resource(
+        "/v1/webhook_endpoints",
+        create=(webhooks.CREATE, webhooks.create),
+        list_all=(webhooks.LIST, webhooks.list_all),
+        retrieve=(NOTHING, webhooks.retrieve),
+        update=(webhooks.UPDATE, webhooks.update),
+        delete=(NOTHING, webhooks.delete),
+    ),
+    ("POST", "/v2/billing/meter_events"): Route(v2_meter_events.CREATE, v2_meter_events.create),
+    ("POST", "/v2/billing/meter_event_adjustments"): Route(
+        v2_meter_events.CANCEL, v2_meter_events.cancel
+    ),
+    ("GET", "/v2/core/events"): Route(thin_events.LIST, thin_events.list_all),
+    ("GET", "/v2/core/events/*"): Route(NOTHING, thin_events.retrieve),
+    ("POST", _DESTINATIONS): Route(event_destinations.CREATE, event_destinations.create),
+    ("GET", _DESTINATIONS): Route(event_destinations.LIST, event_destinations.list_all),
+    ("GET", f"{_DESTINATIONS}/*"): Route(event_destinations.INCLUDE, event_destinations.retrieve),
+    ("POST", f"{_DESTINATIONS}/*"): Route(event_destinations.UPDATE, event_destinations.update),
+    ("DELETE", f"{_DESTINATIONS}/*"): Route(NOTHING, event_destinations.delete),
+    ("POST", f"{_DESTINATIONS}/*/enable"): Route(NOTHING, event_destinations.enable),
+    ("POST", f"{_DESTINATIONS}/*/disable"): Route(NOTHING, event_destinations.disable),
+    ("POST", f"{_DESTINATIONS}/*/ping"): Route(NOTHING, event_destinations.ping),
+    **_resource(
+        _INVOICES,
+        _INVOICE_EXPANDS,
+        create=(invoices.CREATE, invoices.create),
+        list_all=(invoices.LIST, invoices.list_all),
+        retrieve=(NOTHING, invoices.retrieve),
+        update=(invoices.UPDATE, invoices.update),
+    ),
+    ("POST", f"{_INVOICES}/create_preview"): _route(
+        previews.CREATE, previews.create, _INVOICE_EXPANDS
+    ),
+    ("GET", f"{_INVOICES}/*/lines"): _route(
+        invoices.LINES, invoices.lines, ("pricing.price_details.price",)
+    ),
+    ("POST", f"{_INVOICES}/*/finalize"): _route(
+        invoices.FINALIZE, invoices.finalize, _INVOICE_EXPANDS
+    ),
+    ("POST", f"{_INVOICES}/*/pay"): _route(invoices.PAY, invoices.pay, _INVOICE_EXPANDS),
+    ("POST", f"{_INVOICES}/*/void"): _route(NOTHING, invoices.void, _INVOICE_EXPANDS),
+    **_resource(
+        "/v1/invoiceitems",
+        ("customer", "invoice"),
+        create=(invoice_items.CREATE, invoice_items.create),
+        list_all=(invoice_items.LIST, invoice_items.list_all),
+        retrieve=(NOTHING, invoice_items.retrieve),
+        delete=(NOTHING, invoice_items.delete),
+    ),
+    **_resource(
+        _CLOCKS,
+        create=(test_clocks.CREATE, test_clocks.create),
+        list_all=(test_clocks.LIST, test_clocks.list_all),
+        retrieve=(NOTHING, test_clocks.retrieve),
+        delete=(NOTHING, test_clocks.delete),
+    ),
+    ("POST", f"{_CLOCKS}/*/advance"): _route(test_clocks.ADVANCE, test_clocks.advance),
 }
 """By method and path, where `*` stands for the identity of an object."""
 
-_TARGETED = re.compile(r"(/v1/(?:billing/)?[a-z_]+)/([^/]+)(/[a-z_]+)?")
+_TARGETED = re.compile(r"(/v[12]/(?:(?:billing|core|test_helpers)/)?[a-z_]+)/([^/]+)(/[a-z_]+)?")
 
 
 def find(method: str, path: str) -> tuple[Route, str]:

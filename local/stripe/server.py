@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from local.ports import LOOPBACK
+from local.stripe.carrier import Carrier
 from local.stripe.control import StandIn
 from local.stripe.controls import PREFIX, Controls
 from local.stripe.core import StripeCore
@@ -59,6 +60,8 @@ class App:
         self.core = core
         self.journal = journal
         self._controls = Controls(core)
+        self._carrier: Carrier | None = None
+        self._carrying: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -78,7 +81,17 @@ class App:
         handler = self._controls if request.path.startswith(PREFIX) else self.core
         response = handler.handle(request)
         self._persist()
+        self._carry()
         return response
+
+    def _carry(self) -> None:
+        """Let the webhooks of a request be sent; uvicorn's end cancels what sends them."""
+        if self._carrier is None:
+            self._carrier = Carrier(self.core, self._persist)
+            self._carrying = asyncio.create_task(self._carrier.run())
+        if self._carrying is not None and self._carrying.done():
+            self._carrying.result()  # it only ends by an error, which everybody shall see
+        self._carrier.wake()
 
     def _persist(self) -> None:
         """What was changed is on disk before anybody is answered."""

@@ -20,6 +20,7 @@ from local.stripe.wire import Json
 DEFAULT_ACCOUNT = "acct_standin"
 DAY = timedelta(days=1)
 SUMMARY_DELAY_S = 1.0
+INVOICE_GRACE_S = 3_600
 
 METER = "billing.meter"
 CUSTOMER = "customer"
@@ -27,6 +28,15 @@ PRODUCT = "product"
 PRICE = "price"
 SUBSCRIPTION = "subscription"
 ITEM = "subscription_item"
+EVENT = "event"
+THIN_EVENT = "v2.core.event"
+WEBHOOK_ENDPOINT = "webhook_endpoint"
+EVENT_DESTINATION = "v2.core.event_destination"
+ALERT = "billing.alert"
+USAGE_RECORD = "usage_record"
+INVOICE = "invoice"
+INVOICE_ITEM = "invoiceitem"
+TEST_CLOCK = "test_helpers.test_clock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,16 @@ class Settings:
     """Whether a summary without events is a row of 0, rather than no row."""
     asynchronous: frozenset[str] = frozenset()
     """Codes of meter event errors that are found only after a 200."""
+    report_samples: int = 5
+    """How many errors of a kind an error report shows at most; Stripe promises none."""
+    calls_per_s: int = 0
+    """How many calls an account may make in a second before it gets 429; 0 for any number."""
+    invoice_grace_s: int = INVOICE_GRACE_S
+    """How long the draft of a cycle's end waits before it is finalized."""
+    clock_advance_s: float = 0.0
+    """How long a test clock stays `advancing`; at 0 the next request finds it `ready`."""
+    clock_windows: bool = True
+    """Whether timestamps of a clock customer's meter events are held against the test clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +96,13 @@ class StreamKey(NamedTuple):
     customer: str
 
 
+class Cause(NamedTuple):
+    """The request that brings something about; nothing where time does."""
+
+    request_id: str | None
+    idempotency_key: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A meter event that was answered 200 and turned out wrong afterwards."""
@@ -100,6 +127,34 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingDelivery:
+    """An event that a destination has not confirmed yet."""
+
+    id: str
+    kind: str
+    """`event` or `v2.core.event`."""
+    event: str
+    destination: str
+    first_at: datetime
+    due_at: datetime
+    tried: int = 0
+    """How many attempts were answered by anything but a 2xx."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """What one API key may do; a key without a rule may do everything."""
+
+    scopes: frozenset[str] | None = None
+    """Such as `billing_meter_read`; None for all of them."""
+    revoked: bool = False
+    account: str | None = None
+    """The account that the key belongs to; None for any."""
+    connected: frozenset[str] = frozenset()
+    """The other accounts that `Stripe-Account` may name."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredAnswer:
     """The first answer to an idempotency key."""
 
@@ -109,6 +164,31 @@ class StoredAnswer:
     fingerprint: str
     request_id: str
     at: datetime
+
+
+@dataclass(slots=True)
+class Agenda:
+    """When which object needs attention, on one clock."""
+
+    entries: list[tuple[int, str]] = field(default_factory=list)
+    """A heap; outdated entries stay in it."""
+    valid: dict[str, int] = field(default_factory=dict)
+    """The one entry of an object that is not outdated."""
+
+    def enter(self, identity: str, instant: int) -> None:
+        """Enter an instant, unless the object gets attention before it anyway."""
+        pending = self.valid.get(identity)
+        if pending is None or instant < pending:
+            self.valid[identity] = instant
+            heapq.heappush(self.entries, (instant, identity))
+
+    def due(self, until: int) -> Iterator[tuple[int, str]]:
+        """Take out what is due, also what is entered meanwhile, in the order of time."""
+        while self.entries and self.entries[0][0] <= until:
+            instant, identity = heapq.heappop(self.entries)
+            if self.valid.get(identity) == instant:
+                del self.valid[identity]
+                yield instant, identity
 
 
 @dataclass(slots=True)
@@ -123,16 +203,22 @@ class Account:
     """By identifier, oldest first."""
     rejections: list[Rejection] = field(default_factory=list)
     answers: dict[str, StoredAnswer] = field(default_factory=dict)
-    """By idempotency key, oldest first."""
+    """Of v1 by idempotency key, oldest first."""
+    answers_of_v2: dict[str, StoredAnswer] = field(default_factory=dict)
+    """Of v2 by idempotency key, oldest first."""
+    deliveries: dict[str, PendingDelivery] = field(default_factory=dict)
+    """Webhooks that are still to be delivered, oldest first."""
     received: int = 0
+    reported: int = 0
+    """Up to which receipt the rejections are in error reports."""
     meter_of: dict[str, str] = field(default_factory=dict)
     """The active meter of an event name."""
     items_of: dict[str, list[str]] = field(default_factory=dict)
     """The items of a subscription, oldest first."""
-    due: list[tuple[int, str]] = field(default_factory=list)
-    """When which subscription renews or ends (a heap; outdated entries stay in it)."""
-    due_of: dict[str, int] = field(default_factory=dict)
-    """The one entry of the heap that is valid for a subscription."""
+    agendas: dict[str | None, Agenda] = field(default_factory=dict)
+    """What happens by itself, by test clock; under None on the stand-in's own clock."""
+    pending_items: dict[str, list[str]] = field(default_factory=dict)
+    """A customer's invoice items that are on no invoice yet, oldest first."""
 
     def all(self, kind: str) -> dict[str, Json]:
         """The objects of a kind by id, oldest first."""
@@ -152,6 +238,10 @@ class Account:
     def items(self, subscription: str) -> list[Json]:
         """A subscription's items, oldest first."""
         return [self.all(ITEM)[identity] for identity in self.items_of.get(subscription, ())]
+
+    def agenda(self, clock: str | None) -> Agenda:
+        """What happens by itself on a test clock, or on the stand-in's own."""
+        return self.agendas.setdefault(clock, Agenda())
 
     def events(self) -> Iterator[MeterEvent]:
         """Every received meter event, in no order."""
@@ -181,6 +271,11 @@ class World:
         self.request_ids = Ids(seed + "/requests")
         self.accounts: dict[str, Account] = {}
         self.in_flight: set[Hashable] = set()
+        self.key_rules: dict[str, KeyRule] = {}
+        self.cause = Cause(None, None)
+        """The request that is being executed."""
+        self.before: dict[tuple[str, str, str], Json] = {}
+        """What the objects that a request replaced were before it, by account, kind and id."""
         self.changes: list[Change] = []
         """Those not yet in the journal."""
         self.journaled = False
@@ -205,6 +300,7 @@ class World:
     def begin(self) -> None:
         """From here on, changes are of one request: all of them stay, or none."""
         self._undos.clear()
+        self.before.clear()
         self._begun_at = len(self.changes)
 
     def roll_back(self) -> None:
@@ -232,6 +328,7 @@ class Put:
         _store(account, self.content)
         if before is None:
             return lambda: _unstore(account, self.content)
+        world.before[self.account, self.content["object"], self.content["id"]] = before
         return lambda: _store(account, before)
 
 
@@ -242,8 +339,10 @@ def _store(account: Account, content: Json) -> None:
         _index_meter(account, content)
     elif kind == ITEM:
         _index_item(account, content)
-    elif kind == SUBSCRIPTION:
-        schedule(account, identity)
+    elif kind == INVOICE_ITEM:
+        _index_invoice_item(account, content)
+    elif kind in _SCHEDULED:
+        schedule(account, kind, identity)
 
 
 def _unstore(account: Account, content: Json) -> None:
@@ -253,6 +352,8 @@ def _unstore(account: Account, content: Json) -> None:
         del account.meter_of[content["event_name"]]
     elif kind == ITEM:
         account.items_of[content["subscription"]].remove(identity)
+    elif kind == INVOICE_ITEM:
+        _index_invoice_item(account, {"id": identity, "deleted": True})
 
 
 def _index_meter(account: Account, meter: Json) -> None:
@@ -268,28 +369,59 @@ def _index_item(account: Account, item: Json) -> None:
     siblings = account.items_of.setdefault(subscription, [])
     if item["id"] not in siblings:
         siblings.append(item["id"])
-    schedule(account, subscription)
+    schedule(account, SUBSCRIPTION, subscription)
 
 
-def schedule(account: Account, subscription: str) -> None:
-    """Note when a subscription next needs attention."""
-    found = account.get(SUBSCRIPTION, subscription)
-    if found is None or found["status"] == "canceled":
+def _index_invoice_item(account: Account, item: Json) -> None:
+    if not item.get("deleted") and item["invoice"] is None:
+        pending = account.pending_items.setdefault(item["customer"], [])
+        if item["id"] not in pending:
+            pending.append(item["id"])
         return
-    instants = [item["current_period_end"] for item in account.items(subscription)]
-    if found["cancel_at"]:
-        instants.append(found["cancel_at"])
-    if found["status"] == "trialing":
-        instants.append(found["trial_end"])
-    _enter(account, subscription, min(instants, default=None))
+    for pending in account.pending_items.values():
+        if item["id"] in pending:
+            pending.remove(item["id"])
+            return
 
 
-def _enter(account: Account, subscription: str, instant: int | None) -> None:
-    """Enter an instant, unless the subscription gets attention before it anyway."""
-    pending = account.due_of.get(subscription)
-    if instant is not None and (pending is None or instant < pending):
-        account.due_of[subscription] = instant
-        heapq.heappush(account.due, (instant, subscription))
+def schedule(account: Account, kind: str, identity: str) -> None:
+    """Note when an object next needs attention, if ever, on the clock that it lives on."""
+    found = account.get(kind, identity)
+    if found is None:
+        return
+    instant = _SCHEDULED[kind](account, found)
+    if instant is not None:
+        account.agenda(found.get("test_clock")).enter(identity, instant)
+
+
+def _subscription_due(account: Account, subscription: Json) -> int | None:
+    if subscription["status"] == "canceled":
+        return None
+    instants = [item["current_period_end"] for item in account.items(subscription["id"])]
+    if subscription["cancel_at"]:
+        instants.append(subscription["cancel_at"])
+    if subscription["status"] == "trialing":
+        instants.append(subscription["trial_end"])
+    return min(instants, default=None)
+
+
+def _invoice_due(_: Account, invoice: Json) -> int | None:
+    """A draft is finalized by itself, unless it is held."""
+    at: int | None = invoice["automatically_finalizes_at"]
+    return at
+
+
+def _clock_due(_: Account, clock: Json) -> int | None:
+    """An advancing clock arrives; the instant is one of the stand-in's own clock."""
+    at: int | None = clock["arrives_at"]
+    return at
+
+
+_SCHEDULED: dict[str, Callable[[Account, Json], int | None]] = {
+    SUBSCRIPTION: _subscription_due,
+    INVOICE: _invoice_due,
+    TEST_CLOCK: _clock_due,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,16 +537,82 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class RejectionsReported:
+    """The rejections up to a receipt are in error reports."""
+
+    account: str
+    number: int
+
+    def apply(self, world: World) -> Undo:
+        """Remember how far the reports go."""
+        account = world.account(self.account)
+        before, account.reported = account.reported, self.number
+
+        def undo() -> None:
+            account.reported = before
+
+        return undo
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryScheduled:
+    """A destination is to be told of an event, or told again."""
+
+    account: str
+    delivery: PendingDelivery
+
+    def apply(self, world: World) -> Undo:
+        """Keep it until it is confirmed."""
+        deliveries = world.account(self.account).deliveries
+        before = deliveries.get(self.delivery.id)
+        deliveries[self.delivery.id] = self.delivery
+
+        def undo() -> None:
+            if before is None:
+                del deliveries[self.delivery.id]
+            else:
+                deliveries[self.delivery.id] = before
+
+        return undo
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryEnded:
+    """A destination was told of an event, or never will be."""
+
+    account: str
+    delivery: str
+
+    def apply(self, world: World) -> None:
+        """Forget it."""
+        del world.account(self.account).deliveries[self.delivery]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRuled:
+    """What an API key may do was set by a control call."""
+
+    key: str
+    rule: KeyRule
+
+    def apply(self, world: World) -> None:
+        """Hold the key to it."""
+        world.key_rules[self.key] = self.rule
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """The first answer to an idempotency key."""
 
     account: str
     key: str
     answer: StoredAnswer
+    of_v2: bool = False
 
     def apply(self, world: World) -> None:
         """Keep it for replays."""
-        answers = world.account(self.account).answers
+        account = world.account(self.account)
+        answers = account.answers_of_v2 if self.of_v2 else account.answers
         answers.pop(self.key, None)
         answers[self.key] = self.answer
 
@@ -425,10 +623,12 @@ class AnswerForgotten:
 
     account: str
     key: str
+    of_v2: bool = False
 
     def apply(self, world: World) -> None:
         """Drop it."""
-        del world.account(self.account).answers[self.key]
+        account = world.account(self.account)
+        del (account.answers_of_v2 if self.of_v2 else account.answers)[self.key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,6 +651,7 @@ class Wiped:
         """Start with no accounts."""
         world.accounts.clear()
         world.in_flight.clear()
+        world.key_rules.clear()
 
 
 CHANGES: tuple[type[Any], ...] = (
@@ -461,6 +662,10 @@ CHANGES: tuple[type[Any], ...] = (
     EventCancelled,
     ReceiptsForgotten,
     Settled,
+    RejectionsReported,
+    DeliveryScheduled,
+    DeliveryEnded,
+    KeyRuled,
     Answered,
     AnswerForgotten,
     ClockMoved,

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from local.stripe import params, prices, refusals
+from local.stripe import events, invoice_items, params, prices, refusals, subscription_billing
 from local.stripe.billing_cycle import Cycle
 from local.stripe.call import Call
-from local.stripe.lists import page
+from local.stripe.lists import page, whole
 from local.stripe.params import (
     Boolean,
     Choice,
@@ -68,11 +68,25 @@ def create(call: Call) -> Json:
     refuse_if_ended(subscription)
     price = usable_price(call, call.params["price"], "price")
     _refuse_twice(call, subscription, price)
-    return shown(call.account, add(call, subscription, call.params, param=""))
+    call = call.on_clock_of(subscription)
+    item = add(call, subscription, call.params, param="")
+    settle_change(call, subscription)
+    return shown(call.account, item)
 
 
-def add(call: Call, subscription: Json, given: Json, *, param: str) -> Json:
+def settle_change(call: Call, subscription: Json) -> None:
+    """Tell that the items of a subscription changed, and invoice at once what is wanted at once."""
+    if call.params.get("proration_behavior") == "always_invoice":
+        subscription_billing.invoice_pending(call, subscription)
+    told(call, "updated", call.account.all(SUBSCRIPTION)[subscription["id"]])
+
+
+def add(
+    call: Call, subscription: Json, given: Json, *, param: str, usage_since: int | None = None
+) -> Json:
     """Put an item on a subscription; `param` is where its parameters stand.
+
+    Usage is billed from `usage_since` on, which is now unless given.
 
     Raises:
         RefusedError: the price cannot be used, or needs a quantity and has none, or the reverse.
@@ -83,6 +97,7 @@ def add(call: Call, subscription: Json, given: Json, *, param: str) -> Json:
         {
             "id": call.new_id("si_"),
             "object": ITEM,
+            "billed_until": end if _is_licensed(price) else usage_since or call.now,
             "billing_thresholds": given.get("billing_thresholds"),
             "created": call.now,
             "current_period_end": end,
@@ -120,8 +135,12 @@ def usable_price(call: Call, identity: str, param: str) -> Json:
     return price
 
 
+def _is_licensed(price: Json) -> bool:
+    return bool(price["recurring"]["usage_type"] == "licensed")
+
+
 def _quantity(price: Json, given: Json, param: str) -> int | None:
-    if price["recurring"]["usage_type"] == "licensed":
+    if _is_licensed(price):
         return int(given.get("quantity", 1))
     if "quantity" in given:
         name = f"{param}[quantity]" if param else "quantity"
@@ -162,6 +181,20 @@ def shown(account: Account, item: Json) -> Json:
     return item | {"price": prices.shown(price), "plan": prices.plan_of(price)}
 
 
+def shown_subscription(account: Account, subscription: Json) -> Json:
+    """A subscription as answers show it, with its items."""
+    items = [shown(account, item) for item in account.items(subscription["id"])]
+    url = f"/v1/subscription_items?subscription={subscription['id']}"
+    return subscription | {"items": whole(items, url)}
+
+
+def told(call: Call, what: str, subscription: Json) -> None:
+    """Note what happened to a subscription."""
+    kind = f"customer.subscription.{what}"
+    content = shown_subscription(call.account, subscription)
+    events.emit(call.world, call.account, kind, content, call.now)
+
+
 def retrieve(call: Call) -> Json:
     """One item."""
     return shown(call.account, call.targeted(ITEM))
@@ -169,7 +202,12 @@ def retrieve(call: Call) -> Json:
 
 def update(call: Call) -> Json:
     """The item with the given fields changed."""
-    return shown(call.account, changed(call, call.targeted(ITEM), call.params, param=""))
+    item = call.targeted(ITEM)
+    subscription = call.account.all(SUBSCRIPTION)[item["subscription"]]
+    call = call.on_clock_of(subscription)
+    new = changed(call, item, call.params, param="")
+    settle_change(call, subscription)
+    return shown(call.account, new)
 
 
 def changed(call: Call, item: Json, given: Json, *, param: str) -> Json:
@@ -181,8 +219,10 @@ def changed(call: Call, item: Json, given: Json, *, param: str) -> Json:
     _refuse_twice(call, subscription, price, but=item["id"])
     fields: Json = {"price": price["id"]}
     if price["id"] != item["price"]:
+        _keep_usage(call, subscription, item, given)
         start, end = period_now(subscription, price, call.now)
         fields |= {"current_period_start": start, "current_period_end": end}
+        fields["billed_until"] = end if _is_licensed(price) else call.now
     if price["id"] != item["price"] or "quantity" in given:
         fields["quantity"] = _quantity(price, given, param)
     if "metadata" in given:
@@ -201,12 +241,16 @@ def list_of_subscription(call: Call) -> Json:
 
 def delete(call: Call) -> Json:
     """The item leaves its subscription."""
-    remove(call, call.targeted(ITEM))
+    item = call.targeted(ITEM)
+    subscription = call.account.all(SUBSCRIPTION)[item["subscription"]]
+    call = call.on_clock_of(subscription)
+    remove(call, item, call.params)
+    settle_change(call, subscription)
     return {"id": call.target, "object": ITEM, "deleted": True}
 
 
-def remove(call: Call, item: Json) -> None:
-    """Take an item off its subscription.
+def remove(call: Call, item: Json, given: Json) -> None:
+    """Take an item off its subscription, as its parameters say.
 
     Raises:
         RefusedError: it is the last one.
@@ -216,4 +260,18 @@ def remove(call: Call, item: Json) -> None:
             "A subscription must have at least one active item; cancel the subscription instead."
         )
         raise refusals.RefusedError(message)
+    subscription = call.account.all(SUBSCRIPTION)[item["subscription"]]
+    _keep_usage(call, subscription, item, given)
     call.record(Removed(call.account.id, item["id"]))
+
+
+def _keep_usage(call: Call, subscription: Json, item: Json, given: Json) -> None:
+    """Usage of an item that goes, or changes its price: kept in flexible billing mode, else lost.
+
+    Nothing is kept of a trial, with `proration_behavior=none`, or with `clear_usage`.
+    """
+    unwanted = given.get("clear_usage") or call.params.get("proration_behavior") == "none"
+    metered = not _is_licensed(call.account.all(PRICE)[item["price"]])
+    flexible = subscription_billing.is_flexible(subscription)
+    if metered and flexible and not unwanted and subscription["status"] != "trialing":
+        invoice_items.for_usage(call, subscription, item)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local.stripe import params, refusals, subscription_items
+from local.stripe import invoice_lines, params, refusals, subscription_billing, subscription_items
 from local.stripe.billing_cycle import Cycle, configured_anchor
 from local.stripe.call import Call
-from local.stripe.lists import page, whole
+from local.stripe.lists import page
 from local.stripe.params import (
     Array,
     Boolean,
@@ -25,7 +25,9 @@ from local.stripe.params import (
     merged_metadata,
     within,
 )
-from local.stripe.state import CUSTOMER, ITEM, PRICE, SUBSCRIPTION, Account, Put, World
+from local.stripe.state import CUSTOMER, ITEM, PRICE, SUBSCRIPTION, Account
+from local.stripe.subscription_items import shown_subscription as shown
+from local.stripe.subscription_items import told
 from local.stripe.wire import Json
 
 DAY_S = 86_400
@@ -158,8 +160,9 @@ LIST = Fields(
             "trialing",
             "unpaid",
         ),
+        "test_clock": Text(),
     },
-    not_yet=("automatic_tax", "customer_account", "plan", "test_clock"),
+    not_yet=("automatic_tax", "customer_account", "plan"),
 )
 
 
@@ -174,6 +177,11 @@ class _Start:
     anchor: int
     trial_end: int | None
 
+    @property
+    def usage_since(self) -> int | None:
+        """From when on usage is open; None for now, as usage in a trial costs nothing."""
+        return None if self.trial_end else self.start_date
+
 
 def create(call: Call) -> Json:
     """A new subscription with its items.
@@ -183,6 +191,7 @@ def create(call: Call) -> Json:
     """
     given = call.params
     customer = call.referred(CUSTOMER, given["customer"], "customer")
+    call = call.on_clock_of(customer)
     prices = _prices(call)
     start = _start(call)
     subscription = _blank(call, customer, prices[0]["currency"], start)
@@ -190,10 +199,18 @@ def create(call: Call) -> Json:
     _check_anchor(call, subscription, prices)
     call.put(subscription)
     for index, item in enumerate(given["items"]):
-        subscription_items.add(call, subscription, item, param=f"items[{index}]")
+        since = start.usage_since
+        subscription_items.add(call, subscription, item, param=f"items[{index}]", usage_since=since)
     if given.get("cancel_at_period_end"):
         subscription = call.put(subscription | _ending_with_period(call, subscription))
-    return shown(call.account, subscription)
+    told(call, "created", subscription)
+    subscription_billing.first(call, subscription)
+    return _as_it_is(call, subscription)
+
+
+def _as_it_is(call: Call, subscription: Json) -> Json:
+    """The answer, with what billing changed meanwhile."""
+    return shown(call.account, call.account.all(SUBSCRIPTION)[subscription["id"]])
 
 
 def _prices(call: Call) -> list[Json]:
@@ -314,7 +331,7 @@ def _blank(call: Call, customer: Json, currency: str, start: _Start) -> Json:
         "schedule": None,
         "start_date": start.start_date,
         "status": "trialing" if start.trial_end else "active",
-        "test_clock": None,
+        "test_clock": customer["test_clock"],
         "transfer_data": None,
         "trial_end": start.trial_end,
         "trial_start": call.now if start.trial_end else None,
@@ -358,20 +375,16 @@ def _ending_with_period(call: Call, subscription: Json) -> Json:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def shown(account: Account, subscription: Json) -> Json:
-    """A subscription as answers show it, with its items."""
-    items = [subscription_items.shown(account, item) for item in account.items(subscription["id"])]
-    url = f"/v1/subscription_items?subscription={subscription['id']}"
-    return subscription | {"items": whole(items, url)}
-
-
 def retrieve(call: Call) -> Json:
     """One subscription, also after its end."""
     return shown(call.account, call.targeted(SUBSCRIPTION))
 
 
 def list_all(call: Call) -> Json:
-    """The account's subscriptions, newest first; without the ended ones unless asked for."""
+    """The account's subscriptions, newest first.
+
+    The ended ones only on demand, those on a test clock only for it or for their customer.
+    """
     listed = page(
         (
             subscription
@@ -387,8 +400,10 @@ def list_all(call: Call) -> Json:
 def _matches(account: Account, subscription: Json, given: dict[str, Any]) -> bool:
     plain = {name: given[name] for name in ("collection_method", "customer") if name in given}
     items = account.items(subscription["id"])
+    clock = subscription["test_clock"]
     return (
-        plain.items() <= {name: subscription[name] for name in plain}.items()
+        (clock == given.get("test_clock") or ("test_clock" not in given and "customer" in given))
+        and plain.items() <= {name: subscription[name] for name in plain}.items()
         and _has_status(subscription["status"], given.get("status"))
         and within(subscription["created"], given.get("created", {}))
         and ("price" not in given or any(item["price"] == given["price"] for item in items))
@@ -412,19 +427,40 @@ def _has_status(status: str, wanted: str | None) -> bool:
 
 
 def update(call: Call) -> Json:
-    """The subscription with the given fields changed."""
+    """The subscription with the given fields changed.
+
+    Where the anchor moves to now, the periods end now and are invoiced at once.
+    """
     subscription = call.targeted(SUBSCRIPTION)
     subscription_items.refuse_if_ended(subscription)
+    call = call.on_clock_of(subscription)
     fields = _plain_changes(subscription, call.params) | _dates(call, subscription)
     fields |= _trial_change(call, subscription)
     if call.params.get("billing_cycle_anchor") == {"type": "now"}:
         fields |= {"billing_cycle_anchor": call.now, "billing_cycle_anchor_config": None}
-    changed = call.put(subscription | fields)
-    for index, item in enumerate(call.params.get("items") or ()):
-        _change_item(call, changed, item, f"items[{index}]")
     if "billing_cycle_anchor" in fields:
-        _restart_periods(call, changed)
-    return shown(call.account, _with_period_end(call, changed))
+        _change_with_periods(call, subscription, fields)
+    else:
+        _change_items(call, call.put(subscription | fields))
+    changed = _with_period_end(call, call.account.all(SUBSCRIPTION)[subscription["id"]])
+    subscription_items.settle_change(call, changed)
+    return _as_it_is(call, changed)
+
+
+def _change_items(call: Call, subscription: Json) -> None:
+    for index, item in enumerate(call.params.get("items") or ()):
+        _change_item(call, subscription, item, f"items[{index}]")
+
+
+def _change_with_periods(call: Call, subscription: Json, fields: Json) -> None:
+    """Change a subscription whose periods end now: what was used so far is billed as it was."""
+    items = call.account.items(subscription["id"])
+    since = min(item["current_period_start"] for item in items)
+    closing = subscription_billing.closing_lines(call, subscription)
+    changed = call.put(subscription | fields)
+    _change_items(call, changed)
+    _restart_periods(call, changed)
+    subscription_billing.restarted(call, changed, closing, since)
 
 
 def _plain_changes(subscription: Json, given: Json) -> Json:
@@ -462,7 +498,7 @@ def _change_item(call: Call, subscription: Json, given: Json, param: str) -> Non
     if item["subscription"] != subscription["id"]:
         raise refusals.no_such("subscription_item", item["id"], param=f"{param}[id]")
     if given.get("deleted"):
-        subscription_items.remove(call, item)
+        subscription_items.remove(call, item, given)
     else:
         subscription_items.changed(call, item, given, param=param)
 
@@ -471,7 +507,9 @@ def _restart_periods(call: Call, subscription: Json) -> None:
     for item in call.account.items(subscription["id"]):
         price = call.account.all(PRICE)[item["price"]]
         start, end = subscription_items.period_now(subscription, price, call.now)
-        call.put(item | {"current_period_start": start, "current_period_end": end})
+        period = {"current_period_start": start, "current_period_end": end}
+        metered = invoice_lines.is_metered(price)
+        call.put(item | period | {"billed_until": call.now if metered else end})
 
 
 def _with_period_end(call: Call, subscription: Json) -> Json:
@@ -486,21 +524,25 @@ def _with_period_end(call: Call, subscription: Json) -> Json:
 
 
 def cancel(call: Call) -> Json:
-    """End the subscription now."""
+    """End the subscription now; open usage is billed only with `invoice_now`."""
     subscription = call.targeted(SUBSCRIPTION)
     subscription_items.refuse_if_ended(subscription)
+    call = call.on_clock_of(subscription)
     details = {
         **subscription["cancellation_details"],
         **(call.params.get("cancellation_details") or {}),
         "reason": "cancellation_requested",
     }
-    ended = subscription | {"cancellation_details": details, "canceled_at": call.now}
-    return shown(call.account, end(call.world, call.account, ended, at=call.now))
+    ending = call.put(subscription | {"cancellation_details": details, "canceled_at": call.now})
+    if call.params.get("invoice_now"):
+        subscription_billing.last(call, ending, waits=False)
+    return shown(call.account, end(call, call.account.all(SUBSCRIPTION)[ending["id"]]))
 
 
-def end(world: World, account: Account, subscription: Json, *, at: int) -> Json:
+def end(call: Call, subscription: Json) -> Json:
     """A subscription's end; its items keep the period they were in."""
-    canceled_at = subscription["canceled_at"] or at
-    ended = {"status": "canceled", "ended_at": at, "canceled_at": canceled_at}
-    world.record(Put(account.id, subscription | ended))
-    return subscription | ended
+    canceled_at = subscription["canceled_at"] or call.now
+    ended = {"status": "canceled", "ended_at": call.now, "canceled_at": canceled_at}
+    ended = call.put(subscription | ended)
+    told(call, "deleted", ended)
+    return ended

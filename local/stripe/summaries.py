@@ -66,7 +66,23 @@ def _bounds(call: Call) -> tuple[int, int]:
 def counted(
     account: Account, key: StreamKey, at: datetime, *, start: int, end: int
 ) -> list[MeterEvent]:
-    """The events of a range that show in summaries at an instant, by timestamp."""
+    """The events of a range that show in summaries at an instant, by timestamp.
+
+    Of a meter with a time window, only those that were received last in their UTC hour or day, also
+    where the range begins or ends within it.
+    """
+    window = account.all(METER)[key.meter]["event_time_window"]
+    if not window:
+        return _shown(account, key, at, start=start, end=end)
+    bucket = WINDOWS[window]
+    whole = _shown(account, key, at, start=start // bucket * bucket, end=-(-end // bucket) * bucket)
+    kept = _newest_received(whole, bucket)
+    return [event for event in kept if start <= event.timestamp < end]
+
+
+def _shown(
+    account: Account, key: StreamKey, at: datetime, *, start: int, end: int
+) -> list[MeterEvent]:
     stream = account.streams.get(key, [])
     first = bisect_left(stream, start, key=lambda event: event.timestamp)
     last = bisect_left(stream, end, key=lambda event: event.timestamp)

@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from local.stripe import refusals
 
+API_VERSION = "2026-10-28.endive"
+
 type Json = dict[str, Any]
 """An object in the shape of Stripe's JSON."""
 

@@ -98,7 +98,7 @@ def test_a_method_that_a_path_does_not_have_is_unknown(stand_in: StandIn) -> Non
         ("address[planet]=Mars", "parameter_unknown", "address[planet]"),
         ("balance=1.5", "parameter_invalid_integer", "balance"),
         ("email[x]=1", None, "email"),
-        ("test_clock=clock_1", "parameter_unknown", "test_clock"),
+        ("source=tok_1", "parameter_unknown", "source"),
         ("tax_exempt=sometimes", None, "tax_exempt"),
         ("metadata[" + "k" * 41 + "]=v", None, "metadata"),
         ("metadata[k]=" + "v" * 501, None, "metadata[k]"),
