@@ -31,7 +31,7 @@ class Table:
 
     def creation_request(self, *, prefix: str = "", indexes: bool = True) -> dict[str, Any]:
         """What CreateTable takes; `indexes=False` leaves the optional indexes away."""
-        kept = self.indexes if indexes else ()
+        kept = [one for one in self.indexes if indexes or one.name not in OPTIONAL_INDEXES]
         names = [self.partition_key, self.sort_key]
         names += [name for index in kept for name in (index.partition_key, index.sort_key)]
         request: dict[str, Any] = {
@@ -69,7 +69,7 @@ EVENTS = Table(
     "events",
     "The ledger: one item per accepted usage event, which is also its dedupe record. Append only.",
     sort_key=None,
-    indexes=(Index("by_counter", "gp", "gs"),),
+    indexes=(Index("by_counter", "gp", "gs"), Index("by_held", "lp", "ls")),
     has_stream=True,
 )
 COUNTERS = Table(
@@ -89,6 +89,8 @@ QUARANTINE = Table(
     indexes=(Index("by_tenant", "gp", "gs"),),
 )
 
-TABLES: tuple[Table, ...] = (EVENTS, COUNTERS, BILLING, SETTINGS, QUARANTINE)
+ADJUSTMENTS = Table("adjustments", "Who corrected which usage, why, and who approved it.")
+
+TABLES: tuple[Table, ...] = (EVENTS, COUNTERS, BILLING, SETTINGS, QUARANTINE, ADJUSTMENTS)
 OPTIONAL_INDEXES = frozenset({"by_counter"})
 """Switched off by `EVENT_INDEX=off`: it doubles the ledger's write cost."""

@@ -45,6 +45,11 @@ class Event(Body):
     received_at: When
     late: bool
     """Held back from every total until it is approved."""
+    kind: str
+    """`usage`; or a decision of somebody: `adjustment`, `approval` (of a late event), and
+    `approval_revert`."""
+    decided_by: str | None
+    """Of a decision: `api:<key prefix>`."""
 
 
 class EventPage(Body):
@@ -71,6 +76,8 @@ def event_of(entry: LedgerEntry) -> Event:
         source=sent.source,
         received_at=entry.received_at,
         late=entry.is_late,
+        kind=entry.kind,
+        decided_by=entry.decided_by or None,
     )
 
 
@@ -157,7 +164,8 @@ class TraceAnswer(Body):
 
     idempotency_key: str
     outcome: str
-    """`counted`, `held_as_late`, `accepted` (not in its counter yet) or `refused`."""
+    """`counted`, `held_as_late`, `reverted` (a late event whose approval was taken back),
+    `accepted` (not in its counter yet) or `refused`."""
     event: Event | None
     counter: CounterState | None
     streams: list[StreamState]
@@ -166,7 +174,7 @@ class TraceAnswer(Body):
 
 @serve(router, "GET /v1/events/trace", TraceAnswer, tag="events")
 def trace_event(
-    idempotency_key: Annotated[str, Query(alias="idempotencyKey", min_length=1, max_length=255)],
+    idempotency_key: Annotated[str, Query(alias="idempotencyKey", min_length=1, max_length=300)],
     tenant_id: TenantQuery = None,
 ) -> Response[Any]:
     """Follow one event: when it came, where it counts, and how its counter's total was told."""

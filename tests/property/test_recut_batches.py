@@ -10,6 +10,7 @@ from metering.aggregator import Aggregator
 from metering.counter import counter_of
 from metering.event import LedgerEntry
 from metering.lane import Record, position_of
+from tests.books import decided
 from tests.builders import NOON, an_entry
 from tests.conftest import SetClock
 from tests.held import FirstEpoch, HeldLanes, HeldQuarantine, NoSettings, Step
@@ -41,6 +42,7 @@ entries = st.lists(
     min_size=1,
     max_size=MOST,
 )
+ledgers = st.builds(decided, entries, st.lists(st.integers(0, 2), min_size=1, max_size=5))
 deliveries = st.lists(
     st.builds(
         Delivery,
@@ -109,7 +111,7 @@ class Shard:
 
 
 @settings(max_examples=200)
-@given(entries, deliveries)
+@given(ledgers, deliveries)
 def test_every_record_counts_exactly_once(
     ledger: list[LedgerEntry], script: list[Delivery]
 ) -> None:

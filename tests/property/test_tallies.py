@@ -2,13 +2,15 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.adapters.dynamodb.counter_item import read_usage, usage_value
 from metering.counter import NO_USAGE, Aggregation, Usage, total, usage_of
-from metering.event import LedgerEntry
+from metering.event import EntryKind, LedgerEntry
+from tests.books import decided
 from tests.builders import NOON, an_entry
 
 entries = st.lists(
@@ -20,18 +22,20 @@ entries = st.lists(
     ),
     max_size=12,
 )
+choices = st.lists(st.integers(0, 2), min_size=1, max_size=12)
+ledgers = st.builds(decided, entries, choices)
 
 
 def together(some: list[LedgerEntry]) -> Usage:
     return total(map(usage_of, some))
 
 
-@given(st.data(), entries)
+@given(st.data(), ledgers)
 def test_the_order_of_events_does_not_matter(data: st.DataObject, some: list[LedgerEntry]) -> None:
     assert together(data.draw(st.permutations(some))) == together(some)
 
 
-@given(entries, entries, entries)
+@given(ledgers, ledgers, ledgers)
 def test_parts_may_be_added_in_any_grouping(
     a: list[LedgerEntry], b: list[LedgerEntry], c: list[LedgerEntry]
 ) -> None:
@@ -55,8 +59,39 @@ def test_the_four_values_are_what_their_names_say(some: list[LedgerEntry]) -> No
     assert together(some).late.count == len(some) - len(counted)
 
 
-@given(entries)
+@given(ledgers)
+def test_a_ledger_is_worth_its_events_as_they_were_decided(ledger: list[LedgerEntry]) -> None:
+    """Approved events count as themselves; adjustments shift whatever number there is."""
+    usage = together(ledger)
+    timely = [one.event for one in ledger if one.kind is EntryKind.USAGE and not one.is_late]
+    approved = [one.event for one in ledger if one.kind is EntryKind.APPROVAL]
+    taken_back = [one.event for one in ledger if one.kind is EntryKind.APPROVAL_REVERT]
+    deltas = [one.event.quantity for one in ledger if one.kind is EntryKind.ADJUSTMENT]
+    lasting = timely + approved
+    late = sum(one.is_late for one in ledger)
+
+    adjusted = sum(map(Fraction, deltas))
+    summed = sum(Fraction(one.quantity) for one in lasting + taken_back)
+    assert Fraction(usage.value(Aggregation.SUM)) == summed + adjusted
+    count = len(lasting) - len(taken_back)
+    assert Fraction(usage.value(Aggregation.COUNT)) == count + adjusted
+    greatest = max((Fraction(one.quantity) for one in lasting), default=0)
+    assert Fraction(usage.value(Aggregation.MAX)) == greatest + adjusted
+    newest = max(
+        lasting,
+        key=lambda one: (one.occurred_at, one.key.removeprefix("adjustment:late:")),
+        default=None,
+    )
+    last = Fraction(newest.quantity) if newest else 0
+    assert Fraction(usage.value(Aggregation.LAST)) == last + adjusted
+    assert usage.late.count == late - len(approved)
+    assert usage.entries == len(ledger)
+
+
+@given(ledgers)
 def test_a_usage_comes_back_from_the_table_as_it_went_in(some: list[LedgerEntry]) -> None:
     usage = together(some)
 
     assert read_usage(usage_value(usage)) == usage
+    parts = map(usage_of, some)
+    assert total(read_usage(usage_value(part)) for part in parts) == usage

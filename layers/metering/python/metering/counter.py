@@ -5,16 +5,18 @@ recount in any order gives the same number to the last digit.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import reduce
 from typing import NamedTuple
 
-from metering.event import LedgerEntry, UsageEvent
+from metering.event import EntryKind, LedgerEntry, UsageEvent, approved_key
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
 from metering.quantity import EXACT
+
+ZERO = Decimal(0)
 
 
 class Aggregation(StrEnum):
@@ -87,6 +89,8 @@ class Tally:
         Raises:
             decimal.Inexact: the sum needs more than 38 digits.
         """
+        if other is EMPTY or self is EMPTY:
+            return self if other is EMPTY else other
         return Tally(
             self.count + other.count,
             EXACT.add(self.sum, other.sum),
@@ -110,16 +114,44 @@ def tally_of(event: UsageEvent) -> Tally:
     return Tally(1, event.quantity, event.quantity, last)
 
 
+def _taken_out(quantity: Decimal) -> Tally:
+    """What removes an event from a tally's count and sum; of max and last nothing is taken back."""
+    return Tally(-1, quantity.copy_negate())
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a counter holds: the events that count, and the late ones that await approval."""
+    """What a counter holds: the events that count, the late ones held back, the adjustments."""
 
     counted: Tally = EMPTY
     late: Tally = EMPTY
+    """Count and sum are of the late events that await approval; max and last also of former ones,
+    for neither can be taken back."""
+    adjusted: Decimal = ZERO
+    """What the approved adjustments add up to, in the metric's unit."""
+    entries: int = 0
+    """How many entries of the ledger this is made of."""
+
+    def value(self, aggregation: Aggregation) -> Decimal:
+        """The counter's number: of the events that count, with the adjustments."""
+        return EXACT.add(self.counted.value(aggregation), self.adjusted)
+
+    def late_value(self, aggregation: Aggregation) -> Decimal:
+        """What the late events that await approval come to by themselves; see `late`."""
+        return self.late.value(aggregation) if self.late.count else ZERO
 
     def __add__(self, other: "Usage") -> "Usage":
-        """Both sets together, which must not share an event."""
-        return Usage(self.counted + other.counted, self.late + other.late)
+        """Both sets together, which must not share an entry.
+
+        Raises:
+            decimal.Inexact: a sum needs more than 38 digits.
+        """
+        return Usage(
+            self.counted + other.counted,
+            self.late + other.late,
+            EXACT.add(self.adjusted, other.adjusted),
+            self.entries + other.entries,
+        )
 
 
 NO_USAGE = Usage()
@@ -139,8 +171,19 @@ def sum_of_buckets(parts: Iterable[Buckets]) -> dict[datetime, Usage]:
 
 def usage_of(entry: LedgerEntry) -> Usage:
     """What one ledger entry adds to its counter."""
-    tally = tally_of(entry.event)
-    return Usage(late=tally) if entry.is_late else Usage(counted=tally)
+    event = entry.event
+    match entry.kind:
+        case EntryKind.USAGE:
+            tally = tally_of(event)
+            return Usage(late=tally, entries=1) if entry.is_late else Usage(tally, entries=1)
+        case EntryKind.ADJUSTMENT:
+            return Usage(adjusted=event.quantity, entries=1)
+        case EntryKind.APPROVAL:
+            # Under its own key, which settles which of two events of one instant is the last.
+            held = replace(event, key=approved_key(event.key))
+            return Usage(tally_of(held), _taken_out(event.quantity), entries=1)
+        case EntryKind.APPROVAL_REVERT:
+            return Usage(_taken_out(event.quantity.copy_negate()), entries=1)
 
 
 def total(parts: Iterable[Usage]) -> Usage:

@@ -26,6 +26,10 @@ METRIC_CHARACTERS_MAX = 100
 TENANT_CHARACTERS_MAX = 100
 CUSTOMER_CHARACTERS_MAX = 255
 RESOURCE_CHARACTERS_MAX = 255
+RESERVED_KEYS = "adjustment:"
+"""How the keys of adjustments begin; no client's key may."""
+_APPROVALS = RESERVED_KEYS + "late:"
+_APPROVAL_REVERTS = RESERVED_KEYS + "late-revert:"
 BYTES_A_CHARACTER = 2
 """On average, of the names that are joined in a sort key: 455 characters make 910 bytes."""
 
@@ -60,6 +64,18 @@ class UsageEvent:
         return digest(_content(self))
 
 
+class EntryKind(StrEnum):
+    """What an entry of the ledger is; all but the first are decisions of people."""
+
+    USAGE = "usage"
+    ADJUSTMENT = "adjustment"
+    """Its quantity, of any sign, is added to the counter's number whatever the aggregation."""
+    APPROVAL = "approval"
+    """A late event that was held back and counts from now on, with its own time and content."""
+    APPROVAL_REVERT = "approval_revert"
+    """Takes such an event out again; its quantity is the event's, negated."""
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """A usage event as the ledger holds it, for ever unchanged."""
@@ -69,6 +85,24 @@ class LedgerEntry:
     """Stamped by the server before the write."""
     is_late: bool
     """Beyond its metric's lateness at receipt and held back for approval; decided once, here."""
+    kind: EntryKind = EntryKind.USAGE
+    decided_by: str = ""
+    """Of a decision: who made it, `api:<key prefix>`."""
+
+
+def approval_key(held: IdempotencyKey) -> IdempotencyKey:
+    """The key of the one entry that approves the late event with this key."""
+    return IdempotencyKey(_APPROVALS + held)
+
+
+def approved_key(approval: IdempotencyKey) -> IdempotencyKey:
+    """The key of the late event that an approval approves."""
+    return IdempotencyKey(approval.removeprefix(_APPROVALS))
+
+
+def approval_revert_key(held: IdempotencyKey) -> IdempotencyKey:
+    """The key of the one entry that takes the approval of that late event back."""
+    return IdempotencyKey(_APPROVAL_REVERTS + held)
 
 
 def _content(event: UsageEvent) -> str:
@@ -131,7 +165,18 @@ _check_tenant = _checker(longest=TENANT_CHARACTERS_MAX, in_key=True)
 _check_metric = _checker(longest=METRIC_CHARACTERS_MAX, in_key=True)
 _check_customer = _checker(longest=CUSTOMER_CHARACTERS_MAX, in_key=True)
 _check_resource = _checker(longest=RESOURCE_CHARACTERS_MAX)
-_check_key = _checker(longest=KEY_CHARACTERS_MAX, controls_allowed=True)
+_check_key_text = _checker(longest=KEY_CHARACTERS_MAX, controls_allowed=True)
+
+
+def _check_key(value: object) -> str:
+    key = _check_key_text(value)
+    if key.startswith(RESERVED_KEYS):
+        raise PydanticCustomError(
+            "text",
+            "must not begin with '{prefix}': such keys are kept for adjustments",
+            {"prefix": RESERVED_KEYS},
+        )
+    return key
 
 
 def tenant_named(name: object) -> TenantId:
@@ -141,6 +186,24 @@ def tenant_named(name: object) -> TenantId:
         ValueError: no valid name.
     """
     return TenantId(_check_tenant(name))
+
+
+def metric_named(name: object) -> Metric:
+    """The metric that a request names.
+
+    Raises:
+        ValueError: no valid name.
+    """
+    return Metric(_check_metric(name))
+
+
+def customer_named(name: object) -> CustomerRef:
+    """The customer that a request names.
+
+    Raises:
+        ValueError: no valid name.
+    """
+    return CustomerRef(_check_customer(name))
 
 
 def key_given(key: object) -> IdempotencyKey:

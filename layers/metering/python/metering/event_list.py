@@ -162,7 +162,7 @@ class EventList:
             usage = self._counters.usage(query.tenant, customer, ALL_TIME)
             for (metric, _), held in usage.items():
                 if CounterKey(query.tenant, customer, metric) in wanted:
-                    total += held.counted.count + held.late.count
+                    total += held.entries
         return total
 
 

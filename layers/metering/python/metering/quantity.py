@@ -43,6 +43,20 @@ def parse_quantity(value: object) -> Decimal:
     return _bounded(number)
 
 
+def parse_delta(value: object) -> Decimal:
+    """An exactly kept difference of either sign, from a JSON number or a numeric string.
+
+    Raises:
+        InvalidQuantityError: not a number, not finite, 0, or too many digits.
+    """
+    number = _number(value)
+    if not number.is_finite():
+        raise InvalidQuantityError("must be a finite number")
+    if number == 0:
+        raise InvalidQuantityError("must not be 0")
+    return _bounded(number.copy_abs()).copy_sign(number)
+
+
 def _number(value: object) -> Decimal:
     if isinstance(value, Decimal):
         return value

@@ -7,7 +7,7 @@ from itertools import islice
 
 from metering.counter import NO_USAGE, CounterKey, Usage, counter_of
 from metering.errors import NotFoundError
-from metering.event import LedgerEntry
+from metering.event import LedgerEntry, approval_key, approval_revert_key
 from metering.names import IdempotencyKey, TenantId
 from metering.period import Span
 from metering.ports import (
@@ -33,6 +33,8 @@ class Outcome(StrEnum):
     """In its counter."""
     HELD_AS_LATE = "held_as_late"
     """In its counter's late part, which is in no total until it is approved."""
+    REVERTED = "reverted"
+    """A late event whose approval was taken back: in no total."""
     ACCEPTED = "accepted"
     """In the ledger; not in its counter yet, or too much would have to be read to know."""
     REFUSED = "refused"
@@ -118,11 +120,17 @@ class Tracer:
 
     def _outcome(self, entry: LedgerEntry, place: InCounter) -> Outcome:
         """Counters keep numbers, not events: one is surely in when all of its bucket's are in."""
-        part = place.usage.late if entry.is_late else place.usage.counted
-        entries = self._in_ledger(place, part.count)
-        if entries is None or part.count < _alike(entry, entries):
+        entries = self._in_ledger(place, place.usage.entries)
+        if entries is None or place.usage.entries < _with(entry, entries):
             return Outcome.ACCEPTED
-        return Outcome.HELD_AS_LATE if entry.is_late else Outcome.COUNTED
+        return self._decided(entry) if entry.is_late else Outcome.COUNTED
+
+    def _decided(self, held: LedgerEntry) -> Outcome:
+        """What became of a late event that was held back."""
+        key = held.event.key
+        keys = (approval_key(key), approval_revert_key(key))
+        decisions = self._ledger.get_many(held.event.tenant, keys)
+        return (Outcome.HELD_AS_LATE, Outcome.COUNTED, Outcome.REVERTED)[len(decisions)]
 
     def _in_ledger(self, place: InCounter, counted: int) -> list[LedgerEntry] | None:
         """All of the bucket's entries; None when they cannot be read, or are too many."""
@@ -143,10 +151,9 @@ class Tracer:
         return tuple(Told(history, _since(history, entry.received_at)) for history in histories)
 
 
-def _alike(entry: LedgerEntry, entries: list[LedgerEntry]) -> int:
-    """How many of the entries are late, or are not, as this one; itself always among them."""
-    others = (other for other in entries if other.event.key != entry.event.key)
-    return 1 + sum(other.is_late is entry.is_late for other in others)
+def _with(entry: LedgerEntry, entries: list[LedgerEntry]) -> int:
+    """How many entries there are; this one always among them, whatever the index knows."""
+    return 1 + sum(other.event.key != entry.event.key for other in entries)
 
 
 def _since(history: PushHistory, received_at: datetime) -> tuple[Push, ...]:

@@ -33,12 +33,12 @@ class MetricUsage:
     @property
     def value(self) -> Decimal:
         """The period's number."""
-        return self.usage.counted.value(self.aggregation)
+        return self.usage.value(self.aggregation)
 
     @property
     def late_value(self) -> Decimal:
         """What the late events that await approval come to by themselves."""
-        return self.usage.late.value(self.aggregation)
+        return self.usage.late_value(self.aggregation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class UsageReport:
         settings = self._settings.metric(tenant, metric)
         mapping = self._settings.active_mapping(tenant, metric)
         aggregation = effective_aggregation(settings, mapping)
-        values = [(at, total(parts[at]).counted.value(aggregation)) for at in sorted(parts)]
+        values = [(at, total(parts[at]).value(aggregation)) for at in sorted(parts)]
         return History(settings.unit, aggregation, tuple(values))
 
 

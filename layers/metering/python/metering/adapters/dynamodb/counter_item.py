@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 from metering import quantity, times
-from metering.counter import EMPTY, Buckets, Last, Tally, Usage
+from metering.counter import EMPTY, ZERO, Buckets, Last, Tally, Usage
 from metering.keys import digest, join, split
 from metering.lane import Lane, LaneKey
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
@@ -84,19 +84,19 @@ def read_partition(partition: str) -> tuple[TenantId, CustomerRef]:
 
 
 def tally_value(tally: Tally) -> Item:
-    """A tally as one map attribute; an empty one is an empty map."""
-    if tally.max is None or tally.last is None:
+    """A tally as one map attribute; an empty one is an empty map.
+
+    One that only takes events out has neither max nor last.
+    """
+    if tally == EMPTY:
         return {"M": {}}
-    return {
-        "M": {
-            "n": {"N": str(tally.count)},
-            "s": {"N": quantity.canonical(tally.sum)},
-            "x": {"N": quantity.canonical(tally.max)},
-            "t": {"S": times.to_text(tally.last.occurred_at)},
-            "k": {"S": tally.last.key},
-            "q": {"N": quantity.canonical(tally.last.quantity)},
-        }
-    }
+    value: Item = {"n": {"N": str(tally.count)}, "s": {"N": quantity.canonical(tally.sum)}}
+    if tally.max is not None and tally.last is not None:
+        value["x"] = {"N": quantity.canonical(tally.max)}
+        value["t"] = {"S": times.to_text(tally.last.occurred_at)}
+        value["k"] = {"S": tally.last.key}
+        value["q"] = {"N": quantity.canonical(tally.last.quantity)}
+    return {"M": value}
 
 
 def read_tally(value: Mapping[str, Any]) -> Tally:
@@ -104,22 +104,40 @@ def read_tally(value: Mapping[str, Any]) -> Tally:
     parts = value["M"]
     if not parts:
         return EMPTY
+    count, summed = int(parts["n"]["N"]), Decimal(parts["s"]["N"])
+    if "k" not in parts:
+        return Tally(count, summed)
     last = Last(
         times.from_text(parts["t"]["S"]), IdempotencyKey(parts["k"]["S"]), Decimal(parts["q"]["N"])
     )
-    return Tally(int(parts["n"]["N"]), Decimal(parts["s"]["N"]), Decimal(parts["x"]["N"]), last)
+    return Tally(count, summed, Decimal(parts["x"]["N"]), last)
 
 
 def usage_value(usage: Usage) -> Item:
-    """A usage as one map attribute: counted, and late where there is any."""
+    """A usage as one map attribute: counted, and of the rest what there is."""
     value = {"c": tally_value(usage.counted)}
-    return {"M": value if usage.late == EMPTY else value | {"l": tally_value(usage.late)}}
+    if usage.late != EMPTY:
+        value["l"] = tally_value(usage.late)
+    if usage.adjusted:
+        value["a"] = {"N": quantity.canonical(usage.adjusted)}
+    if usage.entries != _events(usage.counted, usage.late):
+        value["e"] = {"N": str(usage.entries)}
+    return {"M": value}
+
+
+def _events(counted: Tally, late: Tally) -> int:
+    """How many entries of the ledger a usage is made of when nobody decided anything."""
+    return counted.count + late.count
 
 
 def read_usage(value: Mapping[str, Any]) -> Usage:
     """The usage that `usage_value` wrote."""
     parts = value["M"]
-    return Usage(read_tally(parts["c"]), read_tally(parts["l"]) if "l" in parts else EMPTY)
+    counted = read_tally(parts["c"])
+    late = read_tally(parts["l"]) if "l" in parts else EMPTY
+    adjusted = Decimal(parts["a"]["N"]) if "a" in parts else ZERO
+    entries = int(parts["e"]["N"]) if "e" in parts else _events(counted, late)
+    return Usage(counted, late, adjusted, entries)
 
 
 def buckets_value(buckets: Buckets) -> Item:

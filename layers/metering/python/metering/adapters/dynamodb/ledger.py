@@ -5,7 +5,7 @@ event is marked as seen and not stored.
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -15,21 +15,28 @@ from botocore.exceptions import BotoCoreError, ClientError
 from metering import times
 from metering.adapters.dynamodb.calls import STATEMENTS_MAX, MapOver
 from metering.adapters.dynamodb.ledger_item import (
+    HELD_SHARDS,
     Item,
     from_item,
+    held_partition,
     index_partition,
     partition_key,
     to_item,
 )
 from metering.adapters.dynamodb.refusals import items_of, retryable
 from metering.counter import CounterKey
+from metering.errors import RetryableError
 from metering.event import LedgerEntry
-from metering.names import IdempotencyKey, TenantId
+from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
 from metering.period import Span
 from metering.ports import Appended, IndexOffError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+
+KEYS_MAX = 100
+"""Of one BatchGetItem."""
 
 
 class DynamoLedger:
@@ -111,6 +118,48 @@ class DynamoLedger:
                 ConsistentRead=True,
             )
         return from_item(answer["Item"]) if "Item" in answer else None
+
+    def get_many(
+        self, tenant: TenantId, keys: Iterable[IdempotencyKey]
+    ) -> dict[IdempotencyKey, LedgerEntry]:
+        """See `Ledger.get_many`."""
+        found = {}
+        for chunk in batched(dict.fromkeys(keys), KEYS_MAX, strict=False):
+            wanted = [{"pk": {"S": partition_key(tenant, key)}} for key in chunk]
+            for item in self._items(wanted):
+                entry = from_item(item)
+                found[entry.event.key] = entry
+        return found
+
+    def _items(self, wanted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        with retryable():
+            answer = self._client.batch_get_item(
+                RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}}
+            )
+        if answer.get("UnprocessedKeys"):
+            raise RetryableError("the ledger could not all be read for now")
+        return list(answer["Responses"].get(self._table, []))
+
+    def held(
+        self, tenant: TenantId, *, metric: Metric | None, customer: CustomerRef | None
+    ) -> Iterator[LedgerEntry]:
+        """See `Ledger.held`."""
+        wanted: dict[str, str | None] = {"m": metric, "c": customer}
+        asked = {name: {"S": value} for name, value in wanted.items() if value is not None}
+        request: dict[str, Any] = {}
+        if asked:
+            request["FilterExpression"] = " AND ".join(f"{name} = :{name}" for name in asked)
+        for shard in range(HELD_SHARDS):
+            values = {f":{name}": value for name, value in asked.items()}
+            values[":partition"] = {"S": held_partition(tenant, shard)}
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                IndexName="by_held",
+                KeyConditionExpression="lp = :partition",
+                ExpressionAttributeValues=values,
+                **request,
+            )
+            yield from map(from_item, items_of(pages))
 
     def of_counter(
         self,

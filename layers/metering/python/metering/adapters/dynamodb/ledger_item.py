@@ -11,9 +11,12 @@ from typing import Any
 
 from metering import quantity, times
 from metering.counter import CounterKey, counter_of
-from metering.event import LedgerEntry, Source, UsageEvent
+from metering.event import EntryKind, LedgerEntry, Source, UsageEvent
 from metering.keys import join, shard_of
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
+
+HELD_SHARDS = 16
+"""Of the index of late events: an import of old usage may hold back thousands a second."""
 
 Item = dict[str, Any]
 """Attribute name to DynamoDB's typed value, `{"S": "text"}`."""
@@ -27,6 +30,11 @@ def partition_key(tenant: TenantId, key: IdempotencyKey) -> str:
 def index_partition(counter: CounterKey, shard: int) -> str:
     """Where a counter's entries stand in the `by_counter` index; `shard` spreads a hot one."""
     return f"{join(*counter)}#{shard}"
+
+
+def held_partition(tenant: TenantId, shard: int) -> str:
+    """Where a tenant's late events stand in the `by_held` index."""
+    return f"{join(tenant)}#{shard}"
 
 
 def to_item(entry: LedgerEntry, *, index_shards: int) -> Item:
@@ -51,6 +59,11 @@ def to_item(entry: LedgerEntry, *, index_shards: int) -> Item:
         item["meta"] = {"S": event.meta}
     if entry.is_late:
         item["late"] = {"BOOL": True}
+        item["lp"] = {"S": held_partition(event.tenant, shard_of(event.key, HELD_SHARDS))}
+        item["ls"] = {"S": occurred_at}
+    if entry.kind is not EntryKind.USAGE:
+        item["kd"] = {"S": entry.kind}
+        item["by"] = {"S": entry.decided_by}
     if index_shards:
         shard = shard_of(event.key, index_shards)
         item["gp"] = {"S": index_partition(counter_of(event), shard)}
@@ -75,4 +88,10 @@ def from_item(item: Mapping[str, Any]) -> LedgerEntry:
         meta=item["meta"]["S"] if "meta" in item else "{}",
         source=Source(item["src"]["S"]),
     )
-    return LedgerEntry(event, times.from_text(item["ra"]["S"]), is_late="late" in item)
+    return LedgerEntry(
+        event,
+        times.from_text(item["ra"]["S"]),
+        is_late="late" in item,
+        kind=EntryKind(item["kd"]["S"]) if "kd" in item else EntryKind.USAGE,
+        decided_by=item["by"]["S"] if "by" in item else "",
+    )

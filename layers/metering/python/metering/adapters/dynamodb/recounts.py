@@ -16,7 +16,7 @@ from metering.adapters.dynamodb.counter_item import (
 )
 from metering.counter import BucketKey, Buckets, CounterKey, Usage
 from metering.errors import RetryableError
-from metering.period import day_of
+from metering.period import DAY, day_of
 from metering.ports import Lanes
 
 if TYPE_CHECKING:
@@ -57,10 +57,16 @@ class DynamoRecounts:
 def _newest(usage: Mapping[BucketKey, Usage]) -> dict[CounterKey, datetime]:
     newest: dict[CounterKey, datetime] = {}
     for key, part in usage.items():
-        for watermark in (part.counted.watermark, part.late.watermark):
+        for watermark in (part.counted.watermark, part.late.watermark, _decided_until(key, part)):
             if watermark is not None:
                 newest[key.counter] = max(watermark, newest.get(key.counter, watermark))
     return newest
+
+
+def _decided_until(key: BucketKey, usage: Usage) -> datetime | None:
+    """An end for the times of adjustments, which no watermark shows: that of their day."""
+    is_usage_alone = usage.entries == usage.counted.count + usage.late.count
+    return None if is_usage_alone else day_of(key.bucket) + DAY
 
 
 def _put(epoch: int, counter: CounterKey, day: datetime, buckets: Buckets) -> dict[str, Any]:

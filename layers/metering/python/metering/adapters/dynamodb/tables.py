@@ -16,6 +16,7 @@ _KEYS_OF = {
     "billing": ("pk", "sk"),
     "settings": ("pk", "sk"),
     "quarantine": ("pk", "sk"),
+    "adjustments": ("pk", "sk"),
 }
 
 
