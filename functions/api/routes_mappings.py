@@ -1,6 +1,7 @@
 """`/v1/mappings`: which Stripe meter a metric is pushed to."""
 
 import uuid
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -23,14 +24,21 @@ from functions.api.routing import new_router, serve
 from metering import wiring
 from metering.auth import Scope
 from metering.counter import Aggregation
-from metering.errors import NotFoundError
+from metering.errors import BadRequestError, NotFoundError
+from metering.legacy_price import migration_plan
 from metering.mapping import Mapping
-from metering.mapping_setup import MeterAsked, check_mapping, with_meter
+from metering.mapping_setup import (
+    MeterAsked,
+    check_id,
+    check_mapping,
+    with_meter,
+    with_shadow,
+)
 from metering.names import Metric, TenantId
+from metering.value_range import SCALE_MAX, check_fits, counted
 
 router = new_router()
 
-SCALE_MAX = 12
 Scale = Annotated[int, Field(ge=0, le=SCALE_MAX)]
 Currency = Annotated[str, Field(pattern=r"^([a-z]{3})?$")]
 EventName = Annotated[str, Field(max_length=100)]
@@ -97,13 +105,34 @@ class MappingState(Body):
     shadow_stripe_account: str
     shadow_price_id: str
     shadow_subscription_item_id: str
+    meter_window: str
+    """`hour` or `day` for a meter that keeps one event per window."""
+    is_legacy: bool
+    """Its price has no meter and is told usage records."""
+    shadow_meter_id: str
+    shadow_meter_event_name: str
+    """Empty while nothing is told in parallel."""
     created_at: When
     updated_at: When
 
 
+class LegacyPlan(Body):
+    """How to leave a legacy metered price."""
+
+    price_id: str
+    is_legacy: bool
+    """False: it has a meter or is not metered, and nothing is to be done."""
+    steps: list[str]
+
+
 READ = (Scope.PROJECT_READ, Scope.MAPPINGS_READ)
 WRITE = (Scope.PROJECT_WRITE, Scope.MAPPINGS_WRITE)
-_MAKES_THE_METER = frozenset({"price_id", "stripe_account", "meter_id", "meter_event_name"})
+_MAKES_THE_METER = frozenset(
+    {"price_id", "stripe_account", "meter_id", "meter_event_name", "aggregation"}
+)
+_MAKES_THE_SHADOW = _MAKES_THE_METER | {"shadow", "shadow_stripe_account", "shadow_price_id"}
+_MAKES_THE_VALUES = frozenset({"metric", "aggregation", "scale"})
+_ALL = _MAKES_THE_SHADOW | _MAKES_THE_VALUES
 
 
 @serve(router, "GET /v1/mappings", list[MappingState], tag="mappings")
@@ -127,13 +156,25 @@ def list_mappings(
 def add_mapping(sent: Annotated[NewMapping, FromBody()]) -> Response[Any]:
     """Map a metric onto a Stripe meter; 409 while another mapping of the metric is active."""
     tenant = call.current().tenant_with(*WRITE)
-    wired = wiring.current()
-    mapping = _new(sent, tenant)
-    check_mapping(mapping)
     asked = MeterAsked(sent.meter_id, sent.meter_event_name)
-    mapping = with_meter(mapping, asked, wired.billing)
-    wired.settings_store.add_mapping(mapping)
+    mapping = _checked(_new(sent, tenant), asked, _ALL)
+    wiring.current().settings_store.add_mapping(mapping)
     return answer(_state(mapping), 201)
+
+
+def _checked(mapping: Mapping, asked: MeterAsked, changed: AbstractSet[str]) -> Mapping:
+    """The mapping with what Stripe says of it, as far as that can have changed."""
+    wired = wiring.current()
+    check_mapping(mapping)
+    if changed & _MAKES_THE_METER:
+        allows_legacy = wired.config.legacy_usage_records
+        mapping = with_meter(mapping, asked, wired.billing, allows_legacy=allows_legacy)
+    if changed & _MAKES_THE_SHADOW:
+        mapping = with_shadow(mapping, wired.shadow_billing if mapping.shadow else None)
+    if changed & _MAKES_THE_VALUES:
+        now = wired.clock.now()
+        check_fits(mapping, counted(mapping, wired.counters, wired.settings, now))
+    return mapping
 
 
 def _new(sent: NewMapping, tenant: TenantId) -> Mapping:
@@ -160,6 +201,23 @@ def _new(sent: NewMapping, tenant: TenantId) -> Mapping:
     )
 
 
+@serve(router, "GET /v1/mappings/legacy-plan", LegacyPlan, tag="mappings")
+def get_legacy_plan(
+    price_id: Annotated[StripeId, Query(alias="priceId")] = "",
+    stripe_account: Annotated[StripeId, Query(alias="stripeAccount")] = "",
+    tenant_id: TenantQuery = None,
+) -> Response[Any]:
+    """The steps from a legacy metered price to a Billing Meter."""
+    call.current().tenant_with(*READ)
+    if not price_id:
+        raise BadRequestError("priceId: Required", error="Validation Error")
+    check_id("priceId", price_id)
+    check_id("stripeAccount", stripe_account)
+    price = wiring.current().billing.price(price_id, stripe_account)
+    steps = migration_plan(price) if price.is_legacy else []
+    return answer(LegacyPlan(price_id=price.id, is_legacy=price.is_legacy, steps=steps))
+
+
 @serve(router, "GET /v1/mappings/<mapping_id>", MappingState, tag="mappings")
 def get_mapping(mapping_id: MappingId, tenant_id: TenantQuery = None) -> Response[Any]:
     """One mapping."""
@@ -179,9 +237,7 @@ def change_mapping(
     before = _standing(tenant, mapping_id)
     changes = sent.model_dump(exclude_none=True, exclude={"tenant_id"})
     after = replace(before, **changes, updated_at=wired.clock.now())
-    check_mapping(after)
-    if _MAKES_THE_METER & changes.keys() or after.aggregation is not before.aggregation:
-        after = with_meter(after, _meter_asked(before, sent), wired.billing)
+    after = _checked(after, _meter_asked(before, sent), changes.keys())
     return answer(_state(wired.settings_store.change_mapping(before, after)))
 
 
@@ -233,6 +289,10 @@ def _state(mapping: Mapping) -> MappingState:
         shadow_stripe_account=mapping.shadow_stripe_account,
         shadow_price_id=mapping.shadow_price_id,
         shadow_subscription_item_id=mapping.shadow_subscription_item_id,
+        meter_window=mapping.meter_window,
+        is_legacy=mapping.is_legacy,
+        shadow_meter_id=mapping.shadow_meter_id,
+        shadow_meter_event_name=mapping.shadow_meter_event_name,
         created_at=mapping.created_at,
         updated_at=mapping.updated_at,
     )

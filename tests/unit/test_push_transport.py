@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pytest
 import stripe
 
-from metering.adapters.stripe_billing import StripeBilling, answer_of
-from metering.adapters.stripe_key import mode_of, read_key
+from metering.adapters.stripe_billing import make_billing
+from metering.adapters.stripe_key import mode_of, own_key, shadow_key
+from metering.adapters.stripe_meter_events import answer_of
 from metering.config import Config
 from metering.delivery import (
     AlreadyExists,
@@ -54,29 +55,48 @@ def test_a_live_key_is_only_ever_sent_to_stripe(base: str) -> None:
     config = Config(stripe_secret_key="sk_live_x", stripe_api_base=base)
 
     with pytest.raises(SetupError, match="only ever sent to Stripe"):
-        read_key(config)
+        own_key(config).read()
 
 
 def test_a_key_is_not_sent_unencrypted_but_on_loopback() -> None:
     for allowed in (LOOPBACK, "http://localhost:1", "http://[::1]:1", "https://elsewhere"):
-        read_key(Config(stripe_secret_key="sk_test_x", stripe_api_base=allowed))
+        own_key(Config(stripe_secret_key="sk_test_x", stripe_api_base=allowed)).read()
     with pytest.raises(SetupError, match="https"):
-        read_key(Config(stripe_secret_key="sk_test_x", stripe_api_base="http://10.0.0.1"))
+        own_key(Config(stripe_secret_key="sk_test_x", stripe_api_base="http://10.0.0.1")).read()
+
+
+def test_a_key_never_shows_in_a_text_of_ours() -> None:
+    assert "sk_test_secret" not in repr(own_key(Config(stripe_secret_key="sk_test_secret")))
+
+
+def test_a_live_key_is_never_taken_for_the_shadow() -> None:
+    key = shadow_key(Config(stripe_shadow_secret_key="sk_live_x"))
+
+    with pytest.raises(SetupError, match="a test key of Stripe's is needed, and a live one is set"):
+        key.read()
+
+
+def test_the_shadow_never_falls_back_on_the_own_key() -> None:
+    key = shadow_key(Config(stripe_secret_key="sk_test_x"))
+
+    assert not key.is_set
+    with pytest.raises(SetupError, match="STRIPE_SHADOW_SECRET_NAME"):
+        key.read()
 
 
 def test_without_a_key_the_mode_says_what_to_set() -> None:
     with pytest.raises(SetupError, match="STRIPE_SECRET_NAME"):
-        _ = StripeBilling(Config()).mode
+        _ = make_billing(Config()).mode
 
 
 def test_without_a_key_a_push_is_not_allowed() -> None:
-    assert isinstance(StripeBilling(Config()).send(EVENT), NotAllowed)
+    assert isinstance(make_billing(Config()).send(EVENT), NotAllowed)
 
 
 def test_every_address_of_the_sdk_is_the_given_one() -> None:
-    billing = StripeBilling(Config(stripe_secret_key="sk_test_x", stripe_api_base=LOOPBACK + "/"))
+    billing = make_billing(Config(stripe_secret_key="sk_test_x", stripe_api_base=LOOPBACK + "/"))
 
-    requestor = billing._client._requestor
+    requestor = billing._connection.client._requestor
 
     assert dict(requestor.base_addresses) == dict.fromkeys(
         ("api", "connect", "files", "meter_events"), LOOPBACK
@@ -137,4 +157,4 @@ def body(**error: str) -> dict[str, object]:
 def test_each_error_of_the_sdk_is_one_kind_of_answer(
     error: stripe.StripeError, answer: Answer
 ) -> None:
-    assert answer_of(error, EVENT) == answer
+    assert answer_of(error, EVENT.identifier) == answer

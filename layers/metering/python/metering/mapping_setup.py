@@ -3,13 +3,25 @@
 What can be checked is checked here, where a person reads the answer, and not by a push at night.
 """
 
+import logging
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from metering.counter import Aggregation
+from metering.eras import NoOneCalendarError, calendar_by
 from metering.errors import BadRequestError, NotFoundError, RetryableError
+from metering.legacy_price import migration_plan
 from metering.mapping import Customer, Mapping
-from metering.ports import Billing, SetupError, StripeMeter, Subscription
+from metering.period import CALENDAR_MONTHS
+from metering.ports import (
+    Billing,
+    SetupError,
+    StripeMeter,
+    StripePrice,
+    Subscription,
+    Subscriptions,
+)
+
+log = logging.getLogger("metering.setup")
 
 FORMULA_OF = {
     Aggregation.SUM: "sum",
@@ -18,6 +30,15 @@ FORMULA_OF = {
     Aggregation.LAST: "last",
 }
 """Which meter carries an aggregation: counts and maxima ride on a `sum` meter as increments."""
+
+_FITS_A_WINDOW = frozenset({Aggregation.SUM, Aggregation.COUNT})
+"""What adds up from windows: a maximum of windows is no sum of theirs."""
+PAYLOAD_KEYS = ("stripe_customer_id", "value")
+"""Under which names our meter events hold customer and value."""
+_ELSEWHERE = (
+    "; it may be of another account (stripeAccount), or of the other mode (test or live) than our"
+    " key's"
+)
 
 _PREFIXES = {
     "stripeAccount": "acct_",
@@ -28,6 +49,7 @@ _PREFIXES = {
     "shadowPriceId": "price_",
     "shadowSubscriptionItemId": "si_",
     "stripeCustomer": "cus_",
+    "shadowStripeCustomer": "cus_",
     "subscription": "sub_",
 }
 
@@ -77,49 +99,100 @@ def check_mapping(mapping: Mapping) -> None:
     check_id("shadowSubscriptionItemId", mapping.shadow_subscription_item_id)
 
 
-def with_meter(mapping: Mapping, asked: MeterAsked, billing: Billing) -> Mapping:
-    """The mapping with its meter: the one its price charges by, or the one that is named in full.
+def with_meter(
+    mapping: Mapping, asked: MeterAsked, billing: Billing, *, allows_legacy: bool = False
+) -> Mapping:
+    """The mapping with its meter: the one its price charges by, or the one that is named.
+
+    A meter that is named in full is taken as it is named while Stripe cannot be asked.
 
     Raises:
         BadRequestError: there is no such meter, it cannot carry the aggregation, or what is named
             contradicts the price.
         StripeUnavailableError: Stripe is needed to know, and cannot be asked.
     """
-    if asked.meter_id and asked.event_name:
-        return replace(mapping, meter_id=asked.meter_id, meter_event_name=asked.event_name)
-    if not mapping.price_id:
+    if not mapping.price_id and not _is_named_in_full(asked):
         raise _invalid("priceId", "Required (or both meterId and meterEventName)")
-    meter = _meter_of_price(mapping, billing)
-    _check_meter(meter, mapping, asked)
-    return replace(mapping, meter_id=meter.id, meter_event_name=meter.event_name)
-
-
-def _meter_of_price(mapping: Mapping, billing: Billing) -> StripeMeter:
     try:
-        meter = billing.meter_of_price(mapping.price_id, mapping.stripe_account)
-    except NotFoundError as missing:
-        raise _invalid("priceId", missing.message) from missing
+        meter = _meter_at_stripe(mapping, asked, billing)
+        if meter is None:
+            price = billing.price(mapping.price_id, mapping.stripe_account)
+            return _on_legacy_price(mapping, price, allows_legacy=allows_legacy)
     except (RetryableError, SetupError) as trouble:
+        return _as_named(mapping, asked, trouble)
+    _check_named(meter, mapping, asked)
+    _check_meter("priceId" if mapping.price_id else "meterId", meter, mapping)
+    return replace(
+        mapping,
+        meter_id=meter.id,
+        meter_event_name=meter.event_name,
+        meter_window=meter.window,
+        is_legacy=False,
+    )
+
+
+def _is_named_in_full(asked: MeterAsked) -> bool:
+    return bool(asked.meter_id and asked.event_name)
+
+
+def _meter_at_stripe(mapping: Mapping, asked: MeterAsked, billing: Billing) -> StripeMeter | None:
+    """The meter as Stripe has it; None for a price that charges by none."""
+    account = mapping.stripe_account
+    try:
+        if mapping.price_id:
+            return billing.meter_of_price(mapping.price_id, account)
+        return billing.meter(asked.meter_id, account)
+    except NotFoundError as missing:
+        field = "priceId" if mapping.price_id else "meterId"
+        raise _invalid(field, missing.message + _ELSEWHERE) from missing
+
+
+def _as_named(mapping: Mapping, asked: MeterAsked, trouble: Exception) -> Mapping:
+    if not _is_named_in_full(asked):
         raise StripeUnavailableError(
             f"The price's meter could not be read from Stripe ({trouble}). Try again, or name the"
             " meter yourself with meterId and meterEventName."
         ) from trouble
-    if meter is None:
+    log.warning("meter %s is mapped unchecked: %s", asked.meter_id, trouble)
+    return replace(
+        mapping,
+        meter_id=asked.meter_id,
+        meter_event_name=asked.event_name,
+        meter_window="",
+        is_legacy=False,
+    )
+
+
+def _on_legacy_price(mapping: Mapping, price: StripePrice, *, allows_legacy: bool) -> Mapping:
+    """The mapping onto a price without a meter, where a deployment has asked for that."""
+    if not price.is_legacy:
         raise _invalid(
             "priceId",
-            f"{mapping.price_id} charges by no Billing Meter: it is a legacy metered price or not"
-            " metered. Make a price with recurring.meter and map that one.",
+            f"{price.id} is not metered. Make a price with recurring.usage_type=metered and"
+            " recurring.meter, and map that one.",
         )
-    return meter
+    if not allows_legacy:
+        steps = " ".join(f"({n}) {step}" for n, step in enumerate(migration_plan(price), 1))
+        raise _invalid(
+            "priceId",
+            f"{price.id} charges by no Billing Meter: it is a legacy metered price, whose usage"
+            f" records Stripe has given up. To migrate: {steps}",
+        )
+    return replace(mapping, meter_id="", meter_event_name="", meter_window="", is_legacy=True)
 
 
-def _check_meter(meter: StripeMeter, mapping: Mapping, asked: MeterAsked) -> None:
+def _check_named(meter: StripeMeter, mapping: Mapping, asked: MeterAsked) -> None:
+    whose = f"{mapping.price_id} charges by" if mapping.price_id else f"{meter.id} hears"
     if asked.meter_id not in {"", meter.id}:
-        raise _invalid("meterId", f"{mapping.price_id} charges by {meter.id}")
+        raise _invalid("meterId", f"{whose} {meter.id}")
     if asked.event_name not in {"", meter.event_name}:
-        raise _invalid("meterEventName", f"{mapping.price_id} charges by {meter.event_name!r}")
+        raise _invalid("meterEventName", f"{whose} {meter.event_name!r}")
+
+
+def _check_meter(field: str, meter: StripeMeter, mapping: Mapping) -> None:
+    """Pass when a meter can carry the mapping's aggregation; `field` is what led to it."""
     if not meter.active:
-        raise _invalid("priceId", f"its meter {meter.id} is inactive; reactivate it at Stripe")
+        raise _invalid(field, f"its meter {meter.id} is inactive; reactivate it at Stripe")
     needed = FORMULA_OF[mapping.aggregation]
     if meter.formula != needed:
         raise _invalid(
@@ -127,6 +200,65 @@ def _check_meter(meter: StripeMeter, mapping: Mapping, asked: MeterAsked) -> Non
             f"{mapping.aggregation!s} needs a meter with the formula {needed!r}, and {meter.id}"
             f" has {meter.formula!r}",
         )
+    if meter.window and mapping.aggregation not in _FITS_A_WINDOW:
+        raise _invalid(
+            "aggregation",
+            f"{meter.id} adds up one number per {meter.window}, which {mapping.aggregation!s}"
+            " cannot be told by; use a meter without event_time_window",
+        )
+    if (meter.customer_key, meter.value_key) != PAYLOAD_KEYS:
+        raise _invalid(
+            field,
+            f"events of {meter.id} name the customer {meter.customer_key!r} and the value"
+            f" {meter.value_key!r}; only {PAYLOAD_KEYS[0]!r} and {PAYLOAD_KEYS[1]!r} are supported."
+            " Make a meter with the default keys",
+        )
+
+
+# --- shadow ---------------------------------------------------------------------------------------
+
+
+def with_shadow(mapping: Mapping, shadow: Billing | None) -> Mapping:
+    """The mapping with the meter of the test account that is told the same in parallel.
+
+    Without a key for that account (None) there is none, and shadow pushes are skipped.
+
+    Raises:
+        BadRequestError: there is no such meter, it cannot carry the same, or it is the meter itself
+            that is shadowed.
+        StripeUnavailableError: Stripe cannot be asked.
+    """
+    if not mapping.shadow or shadow is None:
+        return replace(mapping, shadow_meter_id="", shadow_meter_event_name="")
+    if not mapping.shadow_price_id:
+        raise _invalid("shadowPriceId", "Required while shadow is true")
+    meter = _shadow_meter(mapping, shadow)
+    if (meter.id, mapping.shadow_stripe_account) == (mapping.meter_id, mapping.stripe_account):
+        raise _invalid(
+            "shadowPriceId", f"it charges by {meter.id}, the very meter that is to be shadowed"
+        )
+    _check_meter("shadowPriceId", meter, mapping)
+    if meter.window != mapping.meter_window:
+        raise _invalid(
+            "shadowPriceId",
+            f"{meter.id} has the event_time_window {meter.window or 'none'!r}, and the mapping's"
+            f" own meter {mapping.meter_window or 'none'!r}",
+        )
+    return replace(mapping, shadow_meter_id=meter.id, shadow_meter_event_name=meter.event_name)
+
+
+def _shadow_meter(mapping: Mapping, shadow: Billing) -> StripeMeter:
+    try:
+        meter = shadow.meter_of_price(mapping.shadow_price_id, mapping.shadow_stripe_account)
+    except NotFoundError as missing:
+        raise _invalid("shadowPriceId", missing.message + _ELSEWHERE) from missing
+    except (RetryableError, SetupError) as trouble:
+        raise StripeUnavailableError(
+            f"The shadow price could not be read from Stripe ({trouble}). Try again."
+        ) from trouble
+    if meter is None:
+        raise _invalid("shadowPriceId", f"{mapping.shadow_price_id} charges by no Billing Meter")
+    return meter
 
 
 # --- customers ------------------------------------------------------------------------------------
@@ -139,51 +271,37 @@ def check_customer(customer: Customer) -> None:
         BadRequestError: one is not; the message names the field.
     """
     check_id("stripeCustomer", customer.stripe_customer)
+    check_id("shadowStripeCustomer", customer.shadow_stripe_customer)
     check_id("subscription", customer.subscription)
 
 
-def with_subscription(customer: Customer, billing: Billing) -> Customer:
+def with_subscription(
+    before: Customer | None, customer: Customer, subscriptions: Subscriptions
+) -> Customer:
     """The customer with what its subscription at Stripe says: whose it is, and its periods.
 
+    Periods that `before`, the customer in whose place it comes, had by then stay as they were.
+
     Raises:
-        BadRequestError: no such subscription, another customer's, or its periods are not months.
+        BadRequestError: no such subscription, another customer's, or no one row of periods.
         StripeUnavailableError: Stripe cannot be asked.
     """
-    subscription = _subscription(customer.subscription, billing)
+    subscription = _subscription(customer.subscription, subscriptions)
     if customer.stripe_customer not in {"", subscription.customer}:
         raise _invalid("subscription", f"{subscription.id} is of {subscription.customer}")
-    return replace(
-        customer,
-        stripe_customer=subscription.customer,
-        billing_anchor=_anchor(customer, subscription),
-    )
-
-
-def _subscription(subscription_id: str, billing: Billing) -> Subscription:
     try:
-        return billing.subscription(subscription_id)
+        calendar = calendar_by(before.calendar if before else CALENDAR_MONTHS, subscription)
+    except NoOneCalendarError as error:
+        raise _invalid("subscription", str(error)) from error
+    return replace(customer, stripe_customer=subscription.customer, eras=calendar.eras)
+
+
+def _subscription(subscription_id: str, subscriptions: Subscriptions) -> Subscription:
+    try:
+        return subscriptions.subscription(subscription_id)
     except NotFoundError as missing:
         raise _invalid("subscription", missing.message) from missing
     except (RetryableError, SetupError) as trouble:
         raise StripeUnavailableError(
             f"The subscription could not be read from Stripe ({trouble}). Try again."
         ) from trouble
-
-
-def _anchor(customer: Customer, subscription: Subscription) -> datetime:
-    """Where the months begin: the subscription's anchor, if its metered items' periods agree.
-
-    A period's own start would not do: from the 31st it moves to the 28th in February and must come
-    back in March.
-    """
-    anchor = subscription.billing_anchor
-    calendar = replace(customer, billing_anchor=anchor).calendar
-    for item in subscription.items:
-        if item.meter_id and calendar.period_of(item.period.start) != item.period:
-            raise _invalid(
-                "subscription",
-                f"{item.id} bills from {item.period.start.isoformat()} to"
-                f" {item.period.end.isoformat()}, which is no month from the subscription's anchor;"
-                " only monthly periods can be metered",
-            )
-    return anchor

@@ -1,259 +1,219 @@
 """Stripe through its own SDK: each call once, each outcome named.
 
-The SDK's own retries are off, because the push protocol decides what may be repeated, and so is its
-telemetry, which would write a file. Timeouts are short, so that a function's deadline is never what
-ends a request.
+How requests are sent and judged stands in `metering.adapters.stripe_meter_events`.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import stripe
 
-from metering.adapters import stripe_key
-from metering.config import Config
-from metering.delivery import (
-    Accepted,
-    AlreadyExists,
-    Answer,
-    InFlight,
-    KeyReused,
-    NotAllowed,
-    OutcomeUnknown,
-    RateLimited,
-    Refused,
-    ServerError,
+from metering.adapters.stripe_client import StripeConnection, for_account
+from metering.adapters.stripe_key import own_key
+from metering.adapters.stripe_meter_events import (
+    TRANSPORTS,
+    Post,
+    asked,
+    post_usage_record,
+    post_v1,
 )
-from metering.errors import NotFoundError, RetryableError
+from metering.adapters.stripe_subscriptions import StripeSubscriptions
+from metering.config import Config
+from metering.delivery import Answer, NotAllowed, RateLimited, Refused
 from metering.period import Span
-from metering.ports import MeterEvent, SetupError, StripeMeter, Subscription, SubscriptionItem
+from metering.ports import (
+    MeterEvent,
+    SetupError,
+    StripeMeter,
+    StripePrice,
+    Subscription,
+    UsageRecord,
+)
 from metering.push import Mode
 
-if TYPE_CHECKING:
-    from stripe import RequestOptions
-    from stripe._base_address import BaseAddresses
+OWN_BUDGET = "own_budget"
+"""The reason of a rate limit that is ours: nothing was sent."""
+NO_LEGACY = (
+    "usage records are switched off here: Stripe has given them up for meters. Migrate the price"
+    " (GET /v1/mappings/legacy-plan), or set LEGACY_USAGE_RECORDS=on until then"
+)
 
-CONNECT_TIMEOUT_S = 3.05
-READ_TIMEOUT_S = 10.0
-DUPLICATE = "duplicate_meter_event"
-"""The code of v2; v1 has none and says "An event already exists with identifier ..."."""
-DUPLICATE_TEXT = "already exists with identifier"
-_CONFLICT, _TOO_MANY, _SERVER_ERROR = 409, 429, 500
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 401, 403, 404
 
-stripe.enable_telemetry = False
+class Rates(Protocol):
+    """How fast an account may be called."""
+
+    def admit(self, account: str, mode: Mode) -> bool:
+        """Wait for this call's turn; False when that would take too long."""
+        ...
 
 
 class StripeBilling:
     """The `Billing` port on the `stripe` SDK."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._made: tuple[str, stripe.StripeClient] | None = None
+    def __init__(
+        self,
+        connection: StripeConnection,
+        *,
+        post: Post = post_v1,
+        rates: Rates | None = None,
+        legacy: bool = False,
+    ) -> None:
+        self._connection = connection
+        self._post = post
+        self._rates = rates
+        self._legacy = legacy
 
     @property
     def mode(self) -> Mode:
         """See `Billing.mode`."""
-        return stripe_key.mode_of(self._key_and_client()[0])
+        return self._connection.mode
 
     def reach(self) -> None:
         """See `Billing.reach`."""
-        with self._reading():
-            self._client.v1.billing.meters.list({"limit": 1})
+        with self._connection.reading():
+            self._connection.client.v1.billing.meters.list({"limit": 1})
 
     # --- sending ---
 
-    def send(self, event: MeterEvent) -> Answer:
+    def send(self, event: MeterEvent | UsageRecord) -> Answer:
         """See `Billing.send`. A missing key is an answer too: `NotAllowed`."""
+        if isinstance(event, UsageRecord):
+            return self._send_record(event, "set")
+        return self._once(event.account, lambda: self._send_event(event))
+
+    def add_record(self, record: UsageRecord) -> Answer:
+        """Send a usage record that is added to what stands at its instant; never do so twice."""
+        return self._send_record(record, "increment")
+
+    def _once(self, account: str, send: Callable[[], Answer]) -> Answer:
         try:
-            client = self._client
-            sent = client.v1.billing.meter_events.create(_parameters(event), _options(event))
+            answer = send() if self._is_admitted(account) else RateLimited(OWN_BUDGET)
         except SetupError as error:
             return NotAllowed(str(error))
-        except stripe.StripeError as error:
-            answer = answer_of(error, event)
-            if isinstance(answer, NotAllowed):
-                self._forget_key()
-            return answer
-        headers = sent.last_response.headers if sent.last_response else {}
-        return Accepted(replayed=headers.get("Idempotent-Replayed") == "true")
+        if isinstance(answer, NotAllowed):
+            self._connection.forget_key()
+        return answer
+
+    def _is_admitted(self, account: str) -> bool:
+        return self._rates is None or self._rates.admit(account, self.mode)
+
+    def _send_event(self, event: MeterEvent) -> Answer:
+        client = self._connection.client
+        return asked(lambda: self._post(client, event), event.identifier)
+
+    def _send_record(self, record: UsageRecord, action: str) -> Answer:
+        if not self._legacy:
+            # Not `NotAllowed`: that would have the whole account left alone for a while.
+            return Refused("legacy_off", NO_LEGACY)
+
+        def send() -> Answer:
+            client = self._connection.client
+            return asked(lambda: post_usage_record(client, record, action=action))
+
+        return self._once(record.account, send)
 
     # --- reading ---
 
     def total(self, meter_id: str, customer: str, span: Span, account: str = "") -> Decimal:
         """See `Billing.total`."""
-        with self._reading():
-            summaries = self._client.v1.billing.meters.event_summaries.list(
+        with self._connection.reading():
+            summaries = self._connection.client.v1.billing.meters.event_summaries.list(
                 meter_id,
                 {
                     "customer": customer,
                     "start_time": int(span.start.timestamp()),
                     "end_time": int(span.end.timestamp()),
                 },
-                _for_account(account),
+                for_account(account),
             )
         # The SDK hands over a float; its shortest text is the number that Stripe wrote.
         return sum((Decimal(str(one.aggregated_value)) for one in summaries.data), Decimal(0))
 
+    def hourly(
+        self, meter_id: str, customer: str, span: Span, account: str = ""
+    ) -> dict[datetime, Decimal]:
+        """See `Billing.hourly`; newest first, as Stripe lists them."""
+        wanted: Any = {
+            "customer": customer,
+            "start_time": int(span.start.timestamp()),
+            "end_time": int(span.end.timestamp()),
+            "value_grouping_window": "hour",
+            "limit": 100,
+        }
+        hours: dict[datetime, Decimal] = {}
+        has_more = True
+        while has_more:
+            with self._connection.reading():
+                page = self._connection.client.v1.billing.meters.event_summaries.list(
+                    meter_id, wanted, for_account(account)
+                )
+            for one in page.data:
+                hours[_instant(one.start_time)] = Decimal(str(one.aggregated_value))
+                wanted["starting_after"] = one.id
+            has_more = page.has_more and bool(page.data)
+        return hours
+
     def meter_of_price(self, price_id: str, account: str = "") -> StripeMeter | None:
         """See `Billing.meter_of_price`."""
-        with self._reading(f"no price {price_id} at Stripe, in this account and mode"):
-            price = self._client.v1.prices.retrieve(price_id, None, _for_account(account))
-            meter_id = _meter_id(price)
-            if not meter_id:
-                return None
-            meter = self._client.v1.billing.meters.retrieve(meter_id, None, _for_account(account))
+        meter_id = self.price(price_id, account).meter_id
+        return self.meter(meter_id, account) if meter_id else None
+
+    def meter(self, meter_id: str, account: str = "") -> StripeMeter:
+        """See `Billing.meter`."""
+        with self._connection.reading(f"no meter {meter_id} at Stripe, in this account and mode"):
+            meter = self._connection.client.v1.billing.meters.retrieve(
+                meter_id, None, for_account(account)
+            )
         return StripeMeter(
             id=meter.id,
             event_name=meter.event_name,
             formula=meter.default_aggregation.formula,
             active=meter.status == "active",
+            window=meter.event_time_window or "",
+            customer_key=meter.customer_mapping.event_payload_key,
+            value_key=meter.value_settings.event_payload_key,
+        )
+
+    def price(self, price_id: str, account: str = "") -> StripePrice:
+        """See `Billing.price`."""
+        with self._connection.reading(f"no price {price_id} at Stripe, in this account and mode"):
+            price = self._connection.client.v1.prices.retrieve(price_id, None, for_account(account))
+        recurring = price.recurring
+        amount = price.unit_amount_decimal
+        return StripePrice(
+            id=price.id,
+            product=price.product if isinstance(price.product, str) else price.product.id,
+            currency=price.currency,
+            is_metered=recurring is not None and recurring.usage_type == "metered",
+            meter_id=_meter_id(price),
+            interval=recurring.interval if recurring else "",
+            interval_count=recurring.interval_count if recurring else 1,
+            unit_amount="" if amount is None else format(amount, "f"),
+            tiers_mode=price.tiers_mode or "",
         )
 
     def subscription(self, subscription_id: str, account: str = "") -> Subscription:
         """See `Billing.subscription`."""
-        with self._reading(
-            f"no subscription {subscription_id} at Stripe, in this account and mode"
-        ):
-            found = self._client.v1.subscriptions.retrieve(
-                subscription_id, None, _for_account(account)
-            )
-        customer = found.customer
-        return Subscription(
-            id=found.id,
-            customer=customer if isinstance(customer, str) else customer.id,
-            billing_anchor=_instant(found.billing_cycle_anchor),
-            # As an attribute, `items` is the method that every mapping has.
-            items=tuple(_item(item) for item in found["items"].data),
-        )
-
-    @contextmanager
-    def _reading(self, not_found: str = "") -> Iterator[None]:
-        try:
-            yield
-        except stripe.StripeError as error:
-            status = error.http_status or 0
-            if status in {_UNAUTHORIZED, _FORBIDDEN}:
-                self._forget_key()
-                raise SetupError(f"Stripe refuses our key: {error}") from error
-            if status == _NOT_FOUND and not_found:
-                raise NotFoundError(not_found) from error
-            if 0 < status < _SERVER_ERROR and status not in {_CONFLICT, _TOO_MANY}:
-                raise
-            raise RetryableError(f"Stripe cannot answer now: {error}") from error
-
-    # --- the client ---
-
-    @property
-    def _client(self) -> stripe.StripeClient:
-        return self._key_and_client()[1]
-
-    def _key_and_client(self) -> tuple[str, stripe.StripeClient]:
-        if self._made is None:
-            key = stripe_key.read_key(self._config)
-            self._made = key, _make_client(key, self._config.stripe_api_base)
-        return self._made
-
-    def _forget_key(self) -> None:
-        """A refused key may have been rotated."""
-        stripe_key.forget_secret()
-        self._made = None
+        return StripeSubscriptions(self._connection).subscription(subscription_id, account)
 
 
-make_billing: Callable[[Config], StripeBilling] = StripeBilling
-
-
-def _make_client(key: str, api_base: str | None) -> stripe.StripeClient:
-    # An address that is left out stays Stripe's own, so all of them are set or none.
-    addresses: BaseAddresses = {}
-    if api_base is not None:
-        base = api_base.rstrip("/")
-        addresses = {"api": base, "connect": base, "files": base, "meter_events": base}
-    return stripe.StripeClient(
-        key,
-        base_addresses=addresses,
-        max_network_retries=0,
-        http_client=stripe.RequestsClient(timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)),
+def make_billing(
+    config: Config, *, connection: StripeConnection | None = None, rates: Rates | None = None
+) -> StripeBilling:
+    """Billing as a deployment sets it up; with its own key unless another connection is given."""
+    return StripeBilling(
+        connection or StripeConnection(own_key(config)),
+        post=TRANSPORTS[config.stripe_transport],
+        rates=rates,
+        legacy=config.legacy_usage_records,
     )
-
-
-def _parameters(event: MeterEvent) -> Any:
-    return {
-        "event_name": event.event_name,
-        "payload": {"stripe_customer_id": event.customer, "value": event.value},
-        "identifier": event.identifier,
-        "timestamp": int(event.occurred_at.timestamp()),
-    }
-
-
-def _options(event: MeterEvent) -> "RequestOptions":
-    return {"idempotency_key": event.idempotency_key, **_for_account(event.account)}
-
-
-def _for_account(account: str) -> "RequestOptions":
-    return {"stripe_account": account} if account else {}
 
 
 def _meter_id(price: stripe.Price) -> str:
     return (price.recurring.meter or "") if price.recurring else ""
 
 
-def _item(item: stripe.SubscriptionItem) -> SubscriptionItem:
-    period = Span(_instant(item.current_period_start), _instant(item.current_period_end))
-    return SubscriptionItem(item.id, item.price.id, _meter_id(item.price), period)
-
-
 def _instant(epoch_s: int) -> datetime:
     return datetime.fromtimestamp(epoch_s, UTC)
-
-
-# --- what an error means --------------------------------------------------------------------------
-
-
-def answer_of(  # noqa: PLR0911 (one line per kind of answer)
-    error: stripe.StripeError, event: MeterEvent
-) -> Answer:
-    """What the SDK's exception for a sent meter event says about it."""
-    status, message = error.http_status or 0, str(error)
-    match error:
-        case stripe.APIConnectionError():
-            return OutcomeUnknown(f"no answer: {_cause(error)}")
-        case stripe.RateLimitError():
-            return RateLimited(_header(error, "Stripe-Rate-Limited-Reason") or "lock_timeout")
-        case stripe.IdempotencyError():
-            return KeyReused(message)
-        case stripe.AuthenticationError() | stripe.PermissionError():
-            return NotAllowed(f"{status}: {message}")
-        case stripe.InvalidRequestError():
-            return _invalid(error, event)
-    if status == _CONFLICT:
-        return InFlight()
-    if status == _SERVER_ERROR:
-        return ServerError(message)
-    # 502 to 504, and bodies that nobody can read, whatever their status.
-    return OutcomeUnknown(f"{status}: {message}")
-
-
-def _invalid(error: stripe.InvalidRequestError, event: MeterEvent) -> Answer:
-    message = error.user_message or str(error)
-    code = _code(error)
-    is_ours = DUPLICATE_TEXT in message and event.identifier in message
-    if code == DUPLICATE or is_ours:
-        return AlreadyExists(message)
-    return Refused(code, message)
-
-
-def _code(error: stripe.StripeError) -> str:
-    # On some errors the SDK fills only the parsed body's code.
-    return error.code or (error.error.code if error.error else None) or ""
-
-
-def _header(error: stripe.StripeError, name: str) -> str:
-    return (error.headers or {}).get(name, "")
-
-
-def _cause(error: stripe.StripeError) -> str:
-    return str(error.__cause__ or error)

@@ -1,5 +1,6 @@
-"""Stripe's secret key: where it comes from, and which servers it may be sent to."""
+"""Stripe's secret keys: where they come from, which world they open, and where they may be sent."""
 
+from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -19,20 +20,63 @@ _MODES = {
 _PREFIX_LENGTH = 8
 
 
-def read_key(config: Config) -> str:
-    """The deployment's key, from its settings or its secret.
+@dataclass(frozen=True, slots=True)
+class StripeKey:
+    """Where one key comes from and where it may go; it never appears in a text of ours."""
 
-    Raises:
-        SetupError: neither is set, or the key must not go where the configuration points.
-    """
-    if config.stripe_secret_key:
-        key = config.stripe_secret_key
-    elif config.stripe_secret_name:
-        key = _secret(config.stripe_secret_name)
-    else:
-        raise SetupError("no Stripe key: set STRIPE_SECRET_NAME (or STRIPE_SECRET_KEY locally)")
-    _check_destination(key, config.stripe_api_base)
-    return key
+    missing: str
+    """What to tell an operator when neither of the next two is set."""
+    text: str = field(default="", repr=False)
+    secret_name: str = ""
+    """Of AWS Secrets Manager; asked only without a text."""
+    api_base: str | None = None
+    """None is Stripe's own."""
+    only: Mode | None = None
+    """The one world that it may open; None takes both."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anybody said where it comes from."""
+        return bool(self.text or self.secret_name)
+
+    def read(self) -> str:
+        """The key itself.
+
+        Raises:
+            SetupError: it is not set, opens another world, or must not go where it would be sent.
+        """
+        if not self.is_set:
+            raise SetupError(self.missing)
+        key = self.text or _secret(self.secret_name)
+        mode = mode_of(key)
+        if self.only not in {None, mode}:
+            raise SetupError(
+                f"here a {self.only} key of Stripe's is needed, and a {mode} one is set"
+            )
+        _check_destination(mode, self.api_base)
+        return key
+
+
+def own_key(config: Config) -> StripeKey:
+    """The deployment's key."""
+    return StripeKey(
+        "no Stripe key: set STRIPE_SECRET_NAME (or STRIPE_SECRET_KEY locally)",
+        config.stripe_secret_key or "",
+        config.stripe_secret_name or "",
+        config.stripe_api_base,
+    )
+
+
+def shadow_key(config: Config) -> StripeKey:
+    """The key of the test account that hears the same in parallel; a live one is never taken."""
+    return StripeKey(
+        "no Stripe key for shadow pushes: set STRIPE_SHADOW_SECRET_NAME"
+        " (or STRIPE_SHADOW_SECRET_KEY locally)",
+        config.stripe_shadow_secret_key or "",
+        config.stripe_shadow_secret_name or "",
+        config.stripe_api_base,
+        only=Mode.TEST,
+    )
 
 
 def mode_of(key: str) -> Mode:
@@ -47,11 +91,10 @@ def mode_of(key: str) -> Mode:
     return mode
 
 
-def _check_destination(key: str, api_base: str | None) -> None:
+def _check_destination(mode: Mode, api_base: str | None) -> None:
     if api_base is None:
-        mode_of(key)
         return
-    if mode_of(key) is Mode.LIVE:
+    if mode is Mode.LIVE:
         raise SetupError(
             f"a live Stripe key is only ever sent to Stripe, and STRIPE_API_BASE is {api_base};"
             " use a test key, or unset STRIPE_API_BASE"
