@@ -11,7 +11,9 @@ from metering import times
 from metering.adapters.dynamodb.ledger_item import to_item
 from metering.counter import CounterKey
 from metering.event import LedgerEntry, Source, UsageEvent
+from metering.mapping import Customer
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
+from metering.period import Era
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DEMO = TenantId("demo")
@@ -132,3 +134,22 @@ def a_queue_batch(*bodies: object) -> dict[str, Any]:
             for number, body in enumerate(bodies, start=1)
         ]
     }
+
+
+def monthly(anchor: datetime, subscription: str = "sub_1") -> tuple[Era, ...]:
+    """The eras of a customer whose subscription has long billed it by the month."""
+    since = anchor.replace(year=anchor.year - 1)
+    return (Era(since, since, subscription=subscription),)
+
+
+def a_subscriber(
+    ref: str, anchor: datetime, *, stripe_customer: str = "cus_A", tenant: TenantId = DEMO
+) -> Customer:
+    """A customer whose periods begin each month at an anchor."""
+    return Customer(
+        tenant,
+        CustomerRef(ref),
+        stripe_customer,
+        subscription="sub_1",
+        eras=monthly(anchor),
+    )

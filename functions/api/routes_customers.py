@@ -38,6 +38,8 @@ class CustomerChange(Body):
     """Only where the path does not name it."""
     stripe_customer: StripeId = ""
     """`cus_...`; with a subscription it may be left out."""
+    shadow_stripe_customer: StripeId = ""
+    """`cus_...` in the test account that hears the same; without it nothing is shadowed for it."""
     subscription: StripeId = ""
     """`sub_...`; its periods become the customer's. Without one they are calendar months."""
 
@@ -49,10 +51,13 @@ class CustomerState(Body):
     customer_ref: str
     stripe_customer: str
     """Empty while unknown: then nothing is told for it."""
+    shadow_stripe_customer: str
     subscription: str
     billing_anchor: When | None
     period: Period
     """The present billing period."""
+    trouble: str
+    """What a person must look at in its subscriptions at Stripe; empty when all is well."""
 
 
 class CustomerPage(Body):
@@ -117,11 +122,19 @@ def _put(tenant: TenantId, ref: CustomerRef, sent: CustomerChange) -> Customer:
     stripe_customer = sent.stripe_customer
     if not stripe_customer and not sent.subscription:
         stripe_customer = unmapped_customer(tenant, ref).stripe_customer
-    customer = Customer(tenant, ref, stripe_customer, sent.subscription)
+    customer = Customer(
+        tenant,
+        ref,
+        stripe_customer,
+        shadow_stripe_customer=sent.shadow_stripe_customer,
+        subscription=sent.subscription,
+    )
     check_customer(customer)
+    before = wired.settings_store.stored_customer(tenant, ref)
     if customer.subscription:
-        customer = with_subscription(customer, wired.billing)
+        customer = with_subscription(before, customer, wired.subscriptions)
     wired.settings_store.put_customer(customer)
+    wired.subscription_sync.recount(before or unmapped_customer(tenant, ref), customer)
     return customer
 
 
@@ -131,7 +144,9 @@ def _state(customer: Customer) -> CustomerState:
         tenant_id=customer.tenant,
         customer_ref=customer.ref,
         stripe_customer=customer.stripe_customer,
+        shadow_stripe_customer=customer.shadow_stripe_customer,
         subscription=customer.subscription,
         billing_anchor=customer.billing_anchor,
         period=Period(start=period.start, end=period.end),
+        trouble=customer.trouble,
     )

@@ -1,5 +1,6 @@
 """Customers at Stripe, and metrics' settings."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ from metering.counter import Aggregation
 from metering.errors import RetryableError
 from metering.mapping import LatePolicy, MetricSettings
 from metering.names import CustomerRef, Metric, TenantId
-from metering.period import Span
+from metering.period import Interval, Span
 from metering.wiring import Wiring
 from tests.api_client import Answer, Api, api_of
 from tests.builders import NOON
@@ -24,6 +25,7 @@ ANCHOR = datetime(2026, 1, 31, 8, 30, 15, tzinfo=UTC)
 def billing(wiring: Wiring) -> FakeBilling:
     fake = FakeBilling()
     wiring.billing = fake
+    wiring.subscriptions = fake
     return fake
 
 
@@ -38,6 +40,16 @@ def refused(answer: Answer) -> str:
     return message
 
 
+def test_a_customer_is_named_in_the_shadow_account_too(api: Api) -> None:
+    sent = {"stripeCustomer": "cus_9", "shadowStripeCustomer": "cus_shadow"}
+
+    assert api.put("/v1/customers/team-1", sent).body["shadowStripeCustomer"] == "cus_shadow"
+
+    assert api.get("/v1/customers/team-1").body["shadowStripeCustomer"] == "cus_shadow"
+    wrong = api.put("/v1/customers/team-1", sent | {"shadowStripeCustomer": "acct_1"})
+    assert "shadowStripeCustomer: must start with 'cus_'" in refused(wrong)
+
+
 def test_a_customer_is_named_at_stripe(wiring: Wiring, api: Api) -> None:
     answer = api.put("/v1/customers/team-1", {"stripeCustomer": "cus_9"})
 
@@ -45,9 +57,11 @@ def test_a_customer_is_named_at_stripe(wiring: Wiring, api: Api) -> None:
         "tenantId": "acme",
         "customerRef": "team-1",
         "stripeCustomer": "cus_9",
+        "shadowStripeCustomer": "",
         "subscription": "",
         "billingAnchor": None,
         "period": {"start": "2026-11-01T00:00:00.000Z", "end": "2026-12-01T00:00:00.000Z"},
+        "trouble": "",
     }
     assert (answer.status, answer.body) == (200, expected)
     assert api.get("/v1/customers/team-1").body == expected
@@ -58,7 +72,9 @@ def test_a_change_of_its_periods_is_remembered_with_the_customer(
     wiring: Wiring, api: Api, billing: FakeBilling
 ) -> None:
     billing.subscriptions["sub_1"] = a_subscription(ANCHOR, NOON)
-    billing.subscriptions["sub_2"] = a_subscription(ANCHOR + timedelta(days=3), NOON)
+    billing.subscriptions["sub_2"] = a_subscription(
+        ANCHOR + timedelta(days=3), NOON, identity="sub_2"
+    )
     recuts = []
     for subscription in ("sub_1", "sub_1", "sub_2", "sub_1"):
         body = api.put("/v1/customers/team-1", {"subscription": subscription}).body
@@ -119,13 +135,47 @@ def test_a_wrong_customer_is_refused(
     assert wiring.settings_store.customers_after(ACME, None, 10) == []
 
 
-def test_periods_that_are_no_months_are_refused(api: Api, billing: FakeBilling) -> None:
-    week = Span(NOON, NOON + timedelta(days=7))
+@pytest.mark.parametrize(
+    ("interval", "count", "end"),
+    [
+        (Interval.DAY, 10, "2026-11-30T12:00:00.000Z"),
+        (Interval.WEEK, 1, "2026-11-27T12:00:00.000Z"),
+        (Interval.MONTH, 3, "2027-02-20T12:00:00.000Z"),
+        (Interval.YEAR, 1, "2027-11-20T12:00:00.000Z"),
+    ],
+)
+def test_periods_may_be_of_any_interval(
+    api: Api, billing: FakeBilling, interval: Interval, count: int, end: str
+) -> None:
+    period = Span(NOON, datetime.fromisoformat(end))
+    made = a_subscription(NOON, NOON, period=period)
+    item = replace(made.items[0], interval=interval, interval_count=count)
+    billing.subscriptions["sub_1"] = replace(made, items=(item,))
+
+    body = api.put("/v1/customers/team-1", {"subscription": "sub_1"}).body
+
+    assert body["period"] == {"start": "2026-11-20T12:00:00.000Z", "end": end}
+
+
+def test_periods_that_do_not_follow_from_the_anchor_are_refused(
+    api: Api, billing: FakeBilling
+) -> None:
+    week = Span(NOON + timedelta(days=1), NOON + timedelta(days=8))
     billing.subscriptions["sub_1"] = a_subscription(NOON, NOON, period=week)
 
     message = refused(api.put("/v1/customers/team-1", {"subscription": "sub_1"}))
 
-    assert "only monthly periods can be metered" in message
+    assert "does not follow from the subscription's anchor" in message
+
+
+def test_items_that_bill_by_different_periods_are_refused(api: Api, billing: FakeBilling) -> None:
+    made = a_subscription(NOON, NOON)
+    week = replace(made.items[0], id="si_2", period=Span(NOON, NOON + timedelta(days=7)))
+    billing.subscriptions["sub_1"] = replace(made, items=(*made.items, week))
+
+    message = refused(api.put("/v1/customers/team-1", {"subscription": "sub_1"}))
+
+    assert "si_1 and si_2 of sub_1 bill by different periods" in message
 
 
 def test_without_stripe_a_subscription_cannot_be_read(api: Api, billing: FakeBilling) -> None:

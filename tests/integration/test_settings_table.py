@@ -11,6 +11,7 @@ from metering.errors import ConflictError, RetryableError
 from metering.mapping import Customer, LatePolicy, Mapping, MetricSettings, unmapped_customer
 from metering.names import CustomerRef, Metric, TenantId
 from metering.wiring import Wiring
+from tests.builders import a_subscriber, monthly
 from tests.conftest import SetClock
 from tests.faults import FaultyClient
 
@@ -166,7 +167,7 @@ def test_a_deleted_mapping_leaves_its_metric_unmapped_and_free(wiring: Wiring) -
 
 def a_customer(ref: str, *, tenant: TenantId = ACME) -> Customer:
     anchor = datetime(2026, 11, 3, 4, 5, 6, tzinfo=UTC)
-    return Customer(tenant, CustomerRef(ref), "cus_1", "sub_1", anchor)
+    return a_subscriber(ref, anchor, stripe_customer="cus_1", tenant=tenant)
 
 
 def test_a_customer_comes_back_with_its_anchor_to_the_second(wiring: Wiring) -> None:
@@ -213,7 +214,7 @@ def test_the_longest_refs_fit(wiring: Wiring) -> None:
 
 def test_a_change_of_the_calendar_is_kept_whatever_is_put_later(wiring: Wiring) -> None:
     store, ref = wiring.settings_store, CustomerRef("c1")
-    moved = replace(a_customer("c1"), billing_anchor=datetime(2026, 11, 9, tzinfo=UTC))
+    moved = replace(a_customer("c1"), eras=monthly(datetime(2026, 11, 9, tzinfo=UTC)))
 
     store.put_customer(a_customer("c1"))
     store.put_customer(moved)
@@ -227,7 +228,7 @@ def test_of_two_who_put_a_customer_at_once_neither_hides_the_others_change(
     wiring: Wiring,
 ) -> None:
     wiring.settings_store.put_customer(a_customer("c1"))
-    moved = replace(a_customer("c1"), billing_anchor=datetime(2026, 11, 9, tzinfo=UTC))
+    moved = replace(a_customer("c1"), eras=monthly(datetime(2026, 11, 9, tzinfo=UTC)))
     faulty = FaultyClient(wiring.dynamodb)
     slow = Wiring(wiring.config, clock=wiring.clock, dynamodb=faulty.client)
     faulty.before("put_item", lambda: wiring.settings_store.put_customer(moved), at=1)
@@ -240,7 +241,7 @@ def test_of_two_who_put_a_customer_at_once_neither_hides_the_others_change(
 def test_of_two_who_set_a_customer_up_at_once_the_second_sees_the_first(wiring: Wiring) -> None:
     faulty = FaultyClient(wiring.dynamodb)
     slow = Wiring(wiring.config, clock=wiring.clock, dynamodb=faulty.client)
-    monthly = replace(a_customer("c1"), billing_anchor=None)
+    monthly = replace(a_customer("c1"), eras=())
     faulty.before("put_item", lambda: wiring.settings_store.put_customer(monthly), at=1)
 
     slow.settings_store.put_customer(a_customer("c1"))
@@ -255,7 +256,7 @@ def test_a_customer_that_never_comes_to_rest_is_put_later(wiring: Wiring) -> Non
 
     def move() -> None:
         anchor = datetime(2026, 11, next(days), tzinfo=UTC)
-        wiring.settings_store.put_customer(replace(a_customer("c1"), billing_anchor=anchor))
+        wiring.settings_store.put_customer(replace(a_customer("c1"), eras=monthly(anchor)))
 
     for at in range(1, 10):
         faulty.before("put_item", move, at=at)

@@ -7,10 +7,11 @@ import pytest
 
 from metering.mapping import Customer, in_place_of
 from metering.names import CustomerRef, TenantId
+from tests.builders import a_subscriber
 
 ACME = TenantId("acme")
 ANCHOR = datetime(2026, 11, 3, 4, 5, 6, tzinfo=UTC)
-ANN = Customer(ACME, CustomerRef("ann"), "cus_A", "sub_1", ANCHOR)
+ANN = a_subscriber("ann", ANCHOR, tenant=ACME)
 MONTHLY = Customer(ACME, CustomerRef("ann"), "cus_A")
 
 

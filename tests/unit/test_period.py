@@ -1,14 +1,27 @@
 """Billing periods and buckets, to the second."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from metering.period import CALENDAR_MONTHS, BillingCalendar, Span, month_named
+from metering.period import (
+    CALENDAR_MONTHS,
+    BillingCalendar,
+    Era,
+    Interval,
+    Span,
+    calendar_months,
+    month_named,
+)
 
 
 def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def anchored(anchor: str, **rule: Any) -> BillingCalendar:
+    return BillingCalendar((Era(at(anchor), at(anchor), **rule),))
 
 
 def test_without_a_subscription_a_period_is_a_calendar_month() -> None:
@@ -18,7 +31,7 @@ def test_without_a_subscription_a_period_is_a_calendar_month() -> None:
 
 
 def test_a_period_starts_at_the_anchor_to_the_second() -> None:
-    calendar = BillingCalendar(at("2026-01-15T13:37:42"))
+    calendar = anchored("2026-01-15T13:37:42")
     start = at("2026-11-15T13:37:42")
 
     assert calendar.period_of(start) == Span(start, at("2026-12-15T13:37:42"))
@@ -47,7 +60,7 @@ def test_a_period_starts_at_the_anchor_to_the_second() -> None:
 def test_an_anchor_that_a_month_lacks_falls_on_its_last_day(
     anchor: str, instant: str, start: str, end: str
 ) -> None:
-    assert BillingCalendar(at(anchor)).period_of(at(instant)) == Span(at(start), at(end))
+    assert anchored(anchor).period_of(at(instant)) == Span(at(start), at(end))
 
 
 def test_a_bucket_is_a_utc_day() -> None:
@@ -57,7 +70,7 @@ def test_a_bucket_is_a_utc_day() -> None:
 
 
 def test_the_day_on_which_a_period_starts_is_cut_in_two_buckets() -> None:
-    calendar = BillingCalendar(at("2026-01-20T13:37:42"))
+    calendar = anchored("2026-01-20T13:37:42")
     cut = at("2026-11-20T13:37:42")
 
     assert calendar.bucket_of(cut - timedelta(microseconds=1)) == Span(at("2026-11-20"), cut)
@@ -75,10 +88,77 @@ def test_a_span_holds_its_start_and_not_its_end() -> None:
 @pytest.mark.parametrize("anchor", ["2026-01-15T13:37:42", "2000-01-01"])
 @pytest.mark.parametrize("instant", ["0001-01-01", "9998-12-31T23:59:59.999999"])
 def test_the_first_and_the_last_instants_have_a_bucket_too(anchor: str, instant: str) -> None:
-    assert at(instant) in BillingCalendar(at(anchor)).bucket_of(at(instant))
+    assert at(instant) in anchored(anchor).bucket_of(at(instant))
 
 
 def test_a_month_is_found_by_name() -> None:
     assert month_named("2026-12") == Span(at("2026-12-01"), at("2027-01-01"))
     with pytest.raises(ValueError, match="unconverted data"):
         month_named("2026-13")
+
+
+def test_until_its_first_era_a_customers_periods_are_calendar_months() -> None:
+    calendar = anchored("2026-11-20T13:37:42")
+    begin = at("2026-11-20T13:37:42")
+
+    assert calendar.period_of(at("2026-10-05")) == Span(at("2026-10-01"), at("2026-11-01"))
+    assert calendar.period_of(begin - timedelta(microseconds=1)) == Span(at("2026-11-01"), begin)
+    assert calendar.period_of(begin) == Span(begin, at("2026-12-20T13:37:42"))
+
+
+@pytest.mark.parametrize(
+    ("interval", "count", "instant", "start", "end"),
+    [
+        (Interval.DAY, 1, "2026-12-25T01:00:00", "2026-12-24T10:00:00", "2026-12-25T10:00:00"),
+        (Interval.DAY, 90, "2026-12-25", "2026-11-20T10:00:00", "2027-02-18T10:00:00"),
+        (Interval.WEEK, 1, "2026-12-04T10:00:00", "2026-12-04T10:00:00", "2026-12-11T10:00:00"),
+        (Interval.WEEK, 2, "2026-12-04T09:59:59", "2026-11-20T10:00:00", "2026-12-04T10:00:00"),
+        (Interval.MONTH, 3, "2027-02-20T10:00:00", "2027-02-20T10:00:00", "2027-05-20T10:00:00"),
+        (Interval.YEAR, 1, "2028-02-29", "2027-11-20T10:00:00", "2028-11-20T10:00:00"),
+    ],
+)
+def test_periods_last_as_many_intervals_as_the_price_says(
+    interval: Interval, count: int, instant: str, start: str, end: str
+) -> None:
+    calendar = anchored("2026-11-20T10:00:00", interval=interval, count=count)
+
+    assert calendar.period_of(at(instant)) == Span(at(start), at(end))
+
+
+def test_a_leap_day_of_a_yearly_plan_falls_on_the_28th_and_comes_back() -> None:
+    calendar = anchored("2028-02-29T10:00:00", interval=Interval.YEAR)
+
+    assert calendar.period_of(at("2029-02-28T10:00:00")).start == at("2029-02-28T10:00:00")
+    assert calendar.period_of(at("2032-03-01")).start == at("2032-02-29T10:00:00")
+
+
+def test_a_new_era_takes_the_place_of_all_that_begin_with_it_or_after_it() -> None:
+    first, second = Era(at("2026-03-05"), at("2026-03-05")), Era(at("2026-06-05"), at("2026-06-05"))
+    calendar = BillingCalendar((first, second))
+
+    assert calendar.with_era(calendar_months(at("2026-07-01"))).eras[:2] == (first, second)
+    moved = calendar.with_era(Era(at("2026-06-05"), at("2026-06-07")))
+    assert moved.eras == (first, Era(at("2026-06-05"), at("2026-06-07")))
+    assert calendar.with_era(Era(at("2026-01-01"), at("2026-01-01"))).eras[0].begins_at == at(
+        "2026-01-01"
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "month", "days"),
+    [
+        (Interval.MONTH, "2026-12", [20]),
+        (Interval.WEEK, "2026-12", [4, 11, 18, 25]),
+        (Interval.YEAR, "2026-12", []),
+        (Interval.YEAR, "2027-11", [20]),
+        (Interval.WEEK, "2026-11", [1, 20, 27]),
+    ],
+)
+def test_the_periods_that_begin_in_a_month_are_found(
+    interval: Interval, month: str, days: list[int]
+) -> None:
+    calendar = anchored("2026-11-20T10:00:00", interval=interval)
+
+    found = [period.start.day for period in calendar.periods_beginning_in(month_named(month))]
+
+    assert found == days

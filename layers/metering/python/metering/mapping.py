@@ -1,12 +1,12 @@
 """What tenants set up: metrics, mappings of metrics onto Stripe meters, and customers."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from metering.counter import Aggregation
 from metering.names import CustomerRef, Metric, TenantId
-from metering.period import CALENDAR_MONTHS, BillingCalendar
+from metering.period import BillingCalendar, Era
 
 STRIPE_CUSTOMER_PREFIX = "cus_"
 
@@ -60,6 +60,14 @@ class Mapping:
     updated_at: datetime
     version: int = 1
     """Counts its changes, so that two who change it at once do not undo each other."""
+    meter_window: str = ""
+    """The meter's `event_time_window`: empty, `hour` or `day`. A meter with one keeps only the last
+    event of each window, so it is told whole totals."""
+    is_legacy: bool = False
+    """Its price has no meter: usage records go to each customer's subscription item."""
+    shadow_meter_id: str = ""
+    shadow_meter_event_name: str = ""
+    """Where the same is told in the test account, while `shadow`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +78,29 @@ class Customer:
     ref: CustomerRef
     stripe_customer: str
     """`cus_...`, or empty while unknown: then nothing is pushed for it."""
+    shadow_stripe_customer: str = ""
+    """`cus_...` in the test account; empty: then nothing is shadowed for it."""
     subscription: str = ""
-    billing_anchor: datetime | None = None
-    """Where the subscription's periods begin; None without a subscription."""
+    """`sub_...`, whose periods are the customer's; empty without one."""
+    eras: tuple[Era, ...] = ()
+    """How its billing periods were cut since its first subscription."""
     recuts: int = 0
     """How often its calendar was changed when usage may have been told by the former one; the store
     of settings keeps this itself. At 0 no stream of pushes was ever cut otherwise."""
+    trouble: str = ""
+    """What a person must look at: its subscriptions at Stripe do not say one thing."""
+    revision: int = field(default=0, compare=False)
+    """Counts its changes, so that two who change it at once do not undo each other."""
 
     @property
     def calendar(self) -> BillingCalendar:
         """The customer's billing periods."""
-        return BillingCalendar(self.billing_anchor) if self.billing_anchor else CALENDAR_MONTHS
+        return BillingCalendar(self.eras)
+
+    @property
+    def billing_anchor(self) -> datetime | None:
+        """Where the subscription's periods are counted from; None without a subscription."""
+        return self.eras[-1].anchor if self.eras and self.eras[-1].subscription else None
 
 
 def unmapped_customer(tenant: TenantId, ref: CustomerRef) -> Customer:

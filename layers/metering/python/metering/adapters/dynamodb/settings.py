@@ -27,6 +27,7 @@ from metering.mapping import (
 )
 from metering.names import CustomerRef, Metric, TenantId
 from metering.ports import Clock
+from metering.tenant_settings import TenantSettings
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -49,6 +50,8 @@ class DynamoSettings:
         self._clock = clock
         self._tenants_noted: set[TenantId] = set()
         lifetime = config.settings_cache
+        self._tenant_settings: ShortCache[TenantId, TenantSettings]
+        self._tenant_settings = ShortCache(clock, lifetime)
         self._metrics: ShortCache[tuple[TenantId, Metric], MetricSettings]
         self._metrics = ShortCache(clock, lifetime)
         self._active_mappings: ShortCache[tuple[TenantId, Metric], Mapping | None]
@@ -57,6 +60,10 @@ class DynamoSettings:
         self._customers = ShortCache(clock, lifetime)
 
     # --- reading, through the cache ---
+
+    def tenant(self, tenant: TenantId) -> TenantSettings:
+        """What a tenant has decided, the defaults when it decided nothing."""
+        return self._tenant_settings.get(tenant, lambda: self.stored_tenant(tenant))
 
     def metric(self, tenant: TenantId, metric: Metric) -> MetricSettings:
         """A metric's settings, the defaults when nobody set it up."""
@@ -106,6 +113,19 @@ class DynamoSettings:
     def tenants(self) -> list[TenantId]:
         """Every tenant that has settings."""
         return [TenantId(item["sk"]["S"]) for item in self._all_of(keys.TENANTS)]
+
+    # --- the tenant ---
+
+    def stored_tenant(self, tenant: TenantId) -> TenantSettings:
+        """What a tenant has decided, as it stands in the table now."""
+        item = self._get(keys.tenant_settings_key(tenant))
+        return items.tenant_from(item) if item else TenantSettings(tenant)
+
+    def put_tenant(self, settings: TenantSettings) -> None:
+        """Keep a tenant's decisions in place of what stood there."""
+        self._note_tenant(settings.tenant)
+        self._put(items.tenant_item(settings))
+        self._tenant_settings.forget(settings.tenant)
 
     # --- metrics ---
 
@@ -196,21 +216,37 @@ class DynamoSettings:
             self._customers.forget((customer.tenant, customer.ref))
 
     def _replace_customer(self, customer: Customer) -> bool:
-        """Whether the calendar that stood there still did when the new one took its place."""
-        item = self._get(keys.customer_key(customer.tenant, customer.ref))
-        before = items.customer_from(item) if item else None
-        kept = items.customer_item(in_place_of(before, customer))
-        condition: items.Condition = {"ConditionExpression": "attribute_not_exists(pk)"}
-        if before is not None:
-            condition = items.while_not_recut(before)
+        """Whether what stood there still did when the new one took its place."""
+        before = self.stored_customer(customer.tenant, customer.ref)
+        return self._put_customer(before, in_place_of(before, customer))
+
+    def change_customer(self, before: Customer, after: Customer) -> bool:
+        """Put `after` in the place of `before`; False when somebody else has changed it since."""
+        self._note_tenant(after.tenant)
+        stood = before if before.revision else None
+        try:
+            return self._put_customer(stood, in_place_of(stood, after))
+        finally:
+            self._customers.forget((after.tenant, after.ref))
+
+    def _put_customer(self, before: Customer | None, kept: Customer) -> bool:
+        kept = replace(kept, revision=(before.revision if before else 0) + 1)
+        condition = items.while_unchanged(before)
         try:
             with retryable():
-                self._dynamodb.put_item(TableName=self._table, Item=kept, **condition)
+                self._dynamodb.put_item(
+                    TableName=self._table, Item=items.customer_item(kept), **condition
+                )
         except ClientError as error:
             if is_condition_failure(error):
                 return False
             raise
         return True
+
+    def stored_customer(self, tenant: TenantId, ref: CustomerRef) -> Customer | None:
+        """A customer as it stands in the table now; None when nobody set it up."""
+        item = self._get(keys.customer_key(tenant, ref))
+        return items.customer_from(item) if item else None
 
     def customers_after(
         self, tenant: TenantId, ref: CustomerRef | None, limit: int

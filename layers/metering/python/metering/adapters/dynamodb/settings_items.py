@@ -1,14 +1,24 @@
 """Settings as items of their table and back; everything as text, times to the microsecond."""
 
 from collections.abc import Mapping as ReadOnly
-from datetime import datetime, timedelta
+from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from metering import times
-from metering.adapters.dynamodb.settings_keys import customer_key, mapping_key, metric_key
+from metering.adapters.dynamodb.settings_keys import (
+    customer_key,
+    mapping_key,
+    metric_key,
+    tenant_settings_key,
+)
 from metering.counter import Aggregation
+from metering.keys import join, split
 from metering.mapping import Customer, LatePolicy, Mapping, MetricSettings
 from metering.names import CustomerRef, Metric, TenantId
+from metering.period import Era, Interval
+from metering.quantity import canonical
+from metering.tenant_settings import AfterClose, TenantSettings
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
@@ -19,6 +29,31 @@ type Condition = dict[str, Any]
 
 _SECOND = timedelta(seconds=1)
 _YES, _NO = "yes", "no"
+
+
+def tenant_item(settings: TenantSettings) -> "Item":
+    """A tenant's decisions."""
+    return tenant_settings_key(settings.tenant) | _texts(
+        {
+            "tenant": settings.tenant,
+            "after_close": settings.after_close,
+            "four_eyes": _YES if settings.four_eyes else _NO,
+            "adjustment_max": canonical(settings.adjustment_max),
+            "holds_invoices": _YES if settings.holds_invoices else _NO,
+        }
+    )
+
+
+def tenant_from(item: "Item") -> TenantSettings:
+    """What `tenant_item` wrote."""
+    text = _text_of(item)
+    return TenantSettings(
+        tenant=TenantId(text["tenant"]),
+        after_close=AfterClose(text["after_close"]),
+        four_eyes=text["four_eyes"] == _YES,
+        adjustment_max=Decimal(text["adjustment_max"]),
+        holds_invoices=text["holds_invoices"] == _YES,
+    )
 
 
 def metric_item(tenant: TenantId, settings: MetricSettings) -> "Item":
@@ -69,6 +104,10 @@ def mapping_attributes(mapping: Mapping) -> "Item":
             "created_at": times.to_text(mapping.created_at),
             "updated_at": times.to_text(mapping.updated_at),
             "version": str(mapping.version),
+            "meter_window": mapping.meter_window,
+            "is_legacy": _YES if mapping.is_legacy else _NO,
+            "shadow_meter_id": mapping.shadow_meter_id,
+            "shadow_meter_event_name": mapping.shadow_meter_event_name,
         }
     )
 
@@ -101,20 +140,29 @@ def mapping_from(item: "Item") -> Mapping:
         created_at=times.from_text(text["created_at"]),
         updated_at=times.from_text(text["updated_at"]),
         version=int(text["version"]),
+        meter_window=text["meter_window"],
+        is_legacy=text["is_legacy"] == _YES,
+        shadow_meter_id=text["shadow_meter_id"],
+        shadow_meter_event_name=text["shadow_meter_event_name"],
     )
 
 
 def customer_item(customer: Customer) -> "Item":
-    """A customer; without a subscription there is no anchor."""
+    """A customer; a shadow, eras and trouble only where there are any."""
     texts = {
         "tenant": customer.tenant,
         "ref": customer.ref,
         "stripe_customer": customer.stripe_customer,
         "subscription": customer.subscription,
         "recuts": str(customer.recuts),
+        "revision": str(customer.revision),
     }
-    if customer.billing_anchor:
-        texts["billing_anchor"] = times.to_text(customer.billing_anchor)
+    rare = {
+        "shadow_stripe_customer": customer.shadow_stripe_customer,
+        "eras": join(*(_era_text(era) for era in customer.eras)),
+        "trouble": customer.trouble,
+    }
+    texts |= {name: text for name, text in rare.items() if text}
     return customer_key(customer.tenant, customer.ref) | _texts(texts)
 
 
@@ -125,10 +173,46 @@ def customer_from(item: "Item") -> Customer:
         tenant=TenantId(text["tenant"]),
         ref=CustomerRef(text["ref"]),
         stripe_customer=text["stripe_customer"],
+        shadow_stripe_customer=text.get("shadow_stripe_customer", ""),
         subscription=text["subscription"],
-        billing_anchor=_anchor(text),
+        eras=tuple(_era_from(era) for era in split(text.get("eras", ""))),
         recuts=int(text["recuts"]),
+        trouble=text.get("trouble", ""),
+        revision=int(text["revision"]),
     )
+
+
+def _era_text(era: Era) -> str:
+    return join(
+        times.to_text(era.begins_at),
+        times.to_text(era.anchor),
+        era.interval,
+        str(era.count),
+        str(era.day),
+        era.subscription,
+    )
+
+
+def _era_from(text: str) -> Era:
+    begins_at, anchor, interval, count, day, subscription = split(text)
+    return Era(
+        times.from_text(begins_at),
+        times.from_text(anchor),
+        Interval(interval),
+        int(count),
+        int(day),
+        subscription,
+    )
+
+
+def while_unchanged(customer: Customer | None) -> "Condition":
+    """Holds while the customer stands as it was read; None: while nobody set it up."""
+    if customer is None:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    return {
+        "ConditionExpression": "revision = :revision",
+        "ExpressionAttributeValues": {":revision": {"S": str(customer.revision)}},
+    }
 
 
 def while_not_recut(customer: Customer) -> "Condition":
@@ -141,10 +225,6 @@ def while_not_recut(customer: Customer) -> "Condition":
         "ConditionExpression": condition,
         "ExpressionAttributeValues": {":recuts": {"S": str(customer.recuts)}},
     }
-
-
-def _anchor(text: ReadOnly[str, str]) -> datetime | None:
-    return times.from_text(text["billing_anchor"]) if "billing_anchor" in text else None
 
 
 def _texts(values: ReadOnly[str, str]) -> "Item":

@@ -18,6 +18,11 @@ def tenant_key(tenant: TenantId) -> "Key":
     return _key(TENANTS, tenant)
 
 
+def tenant_settings_key(tenant: TenantId) -> "Key":
+    """What a tenant has decided for all of its usage."""
+    return _key(join("tenant_settings", tenant), "settings")
+
+
 def api_key_key(prefix: str) -> "Key":
     """An API key, by prefix alone: the request does not say which tenant it is of."""
     return _key(join("api_key", prefix), "api_key")

@@ -1,0 +1,1 @@
+"""The period_closer function."""

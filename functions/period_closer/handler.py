@@ -1,0 +1,59 @@
+"""Schedule: follow customers' subscriptions, and close the billing periods that have ended.
+
+Retries belong to the schedule: what one run could not finish, the next one goes on with.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+
+from metering import wiring
+from metering.errors import RetryableError
+from metering.names import TenantId
+from metering.ports import SetupError
+
+log = logging.getLogger(__name__)
+
+RESERVE = timedelta(seconds=20)
+"""Nothing is begun with less time left: a step makes a few requests, of 13 seconds at most."""
+
+
+class Context(Protocol):
+    """What is used of Lambda's context."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """How much time the invocation has left."""
+        ...
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """One run; answers what it did.
+
+    An operator may name a `tenantId` and `customerRefs`: then their ended periods are looked at
+    now, due or not, and nothing else is done.
+    """
+
+    def has_time() -> bool:
+        return timedelta(milliseconds=context.get_remaining_time_in_millis()) > RESERVE
+
+    wired = wiring.current()
+    try:
+        if "tenantId" in event:
+            asked = TenantId(event["tenantId"]), frozenset(event["customerRefs"])
+            return {"closing": wired.closing.run_for(*asked, has_time)}
+        return {
+            "subscriptions": _follow_subscriptions(wired, has_time),
+            "closing": wired.closing.run(has_time),
+        }
+    finally:
+        wired.read_budget.flush()
+
+
+def _follow_subscriptions(wired: wiring.Wiring, has_time: Any) -> dict[str, Any]:
+    """Periods are closed all the same where subscriptions cannot be read."""
+    try:
+        return wired.subscription_sync.run(has_time)
+    except (RetryableError, SetupError) as error:
+        log.warning("subscriptions are not followed: %s", error)
+        return {"skipped": str(error)}

@@ -1,0 +1,355 @@
+"""Closes billing periods: tells the last usage, checks it, holds what does not agree, lets go.
+
+Periods that have ended are found by looking through the counters, and invoices by listing those of
+the subscription; a notice of an invoice only makes both happen at once. Each step is one
+conditional write, so runs that overlap or end in the middle do no harm.
+"""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any, NamedTuple
+
+from metering.advance import Life, World
+from metering.close_steps import (
+    Look,
+    Step,
+    invoice_of,
+    line_trouble,
+    no_longer,
+    released,
+    step_after,
+)
+from metering.errors import NotFoundError, RetryableError
+from metering.flush import Flush, Told
+from metering.mapping import Customer, unmapped_customer
+from metering.names import CustomerRef, TenantId
+from metering.notice import Notice, NoticeKind
+from metering.period import NEVER, Span
+from metering.period_close import PeriodClose, PeriodState
+from metering.ports import (
+    Invoice,
+    Invoices,
+    InvoiceStatus,
+    Notices,
+    Rounds,
+    SettingsStore,
+    SetupError,
+)
+from metering.pusher import Pauses
+from metering.subscriptions import SubscriptionSync
+from metering.work import MOMENT
+
+log = logging.getLogger("metering.closing")
+
+ROUND = "closing"
+ROUND_EVERY = timedelta(minutes=5)
+LOOKS_BACK = timedelta(days=4)
+"""A period that ended longer ago without being closed has no draft any more."""
+THREADS = 8
+"""What they wait for is Stripe."""
+
+
+class ClosingPorts(NamedTuple):
+    """What closing needs beside the writer's world."""
+
+    world: World
+    store: SettingsStore
+    invoices: Invoices
+    notices: Notices
+    rounds: Rounds
+    sync: SubscriptionSync
+
+
+type _Customer = tuple[TenantId, CustomerRef]
+
+
+class Closing:
+    """Runs of closing."""
+
+    def __init__(self, ports: ClosingPorts, *, threads: int = THREADS) -> None:
+        self._ports = ports
+        self._world = ports.world
+        self._threads = threads
+
+    def run(self, has_time: Callable[[], bool]) -> dict[str, Any]:
+        """Begin what has ended, and take every close that is due a step further.
+
+        Raises:
+            RetryableError: a table cannot answer now.
+        """
+        try:
+            life = self._life()
+        except SetupError as error:
+            log.warning("no period is closed: %s", error)
+            return {"skipped": str(error)}
+        notices = list(self._ports.notices.waiting(NoticeKind.INVOICE))
+        begun = self._begin(is_due=bool(notices))
+        due = self._due({notice.customer for notice in notices})
+        outcomes = self._look_at(due, _Run(self._ports, life, has_time))
+        self._done(notices, outcomes)
+        return _told(begun, outcomes)
+
+    def run_for(
+        self, tenant: TenantId, customers: Collection[CustomerRef], has_time: Callable[[], bool]
+    ) -> dict[str, Any]:
+        """The same for some customers alone, whose closes are looked at now, due or not.
+
+        Raises:
+            RetryableError: a table cannot answer now.
+            SetupError: Stripe cannot be asked at all.
+        """
+        life = self._life()
+        begun = self._begin_of(tenant, self._world.clock.now(), customers)
+        asked = [
+            close
+            for close in self._world.closes.unfinished()
+            if close.tenant == tenant and close.customer in customers
+        ]
+        return _told(begun, self._look_at(asked, _Run(self._ports, life, has_time)))
+
+    def _life(self) -> Life:
+        return Life(self._world.billing.mode, self._world.pushes.incarnation())
+
+    def _look_at(self, closes: Iterable[PeriodClose], run: "_Run") -> Counter[str]:
+        with ThreadPoolExecutor(self._threads, "closing") as pool:
+            return Counter(pool.map(run.look, sorted(closes, key=_urgency)))
+
+    def _done(self, notices: Sequence[Notice], outcomes: Counter[str]) -> None:
+        """Notices wait for the next run where this one did not come to the end."""
+        if outcomes["left"] or outcomes["failed"]:
+            return
+        for notice in notices:
+            self._ports.notices.done(notice)
+
+    # --- what has ended ---
+
+    def _begin(self, *, is_due: bool) -> int:
+        """Begin to close every period that has ended; how many."""
+        now = self._world.clock.now()
+        last = self._ports.rounds.last(ROUND)
+        if not is_due and last is not None and now - last < ROUND_EVERY:
+            return 0
+        begun = sum(self._begin_of(tenant, now) for tenant in self._world.settings.tenants())
+        self._ports.rounds.note(ROUND, now)
+        return begun
+
+    def _begin_of(
+        self, tenant: TenantId, now: datetime, only: Collection[CustomerRef] | None = None
+    ) -> int:
+        """The same for one tenant, or for some of its customers."""
+        ended = [
+            (customer, period)
+            for customer, period in self._ended(tenant, now)
+            if only is None or customer.ref in only
+        ]
+        fresh = self._not_begun(tenant, ended, now)
+        return sum(self._world.closes.store(close) is not None for close in fresh)
+
+    def _not_begun(
+        self, tenant: TenantId, ended: Sequence[tuple[Customer, Span]], now: datetime
+    ) -> Iterator[PeriodClose]:
+        months = {f"{period.start:%Y-%m}" for _, period in ended}
+        standing = {
+            (close.customer, close.period.start): close
+            for month in months
+            for close in self._world.closes.of_month(tenant, month)
+        }
+        for customer, period in ended:
+            known = standing.get((customer.ref, period.start))
+            if known is None or known.state is PeriodState.OPEN:
+                yield _fresh(customer, period, now, known)
+
+    def _ended(self, tenant: TenantId, now: datetime) -> Iterator[tuple[Customer, Span]]:
+        """Customers' periods that have ended lately and may hold usage."""
+        newest: dict[CustomerRef, datetime] = {}
+        for line in self._world.counters.known(tenant):
+            ref = line.counter.customer
+            newest[ref] = max(line.newest, newest.get(ref, line.newest))
+        for ref, customer in self._world.settings.customers(tenant, newest).items():
+            for period in _ended_periods(customer, now):
+                if newest[ref] >= period.start:
+                    yield customer, period
+
+    # --- what is due ---
+
+    def _due(self, woken: set[str]) -> list[PeriodClose]:
+        """The closes to look at now."""
+        now = self._world.clock.now()
+        unfinished = list(self._world.closes.unfinished())
+        names = self._stripe_customers(unfinished) if woken else {}
+        return [
+            close
+            for close in unfinished
+            if close.next_look_at is None
+            or close.next_look_at <= now
+            or names.get((close.tenant, close.customer)) in woken
+        ]
+
+    def _stripe_customers(self, closes: Iterable[PeriodClose]) -> dict[_Customer, str]:
+        refs: dict[TenantId, set[CustomerRef]] = defaultdict(set)
+        for close in closes:
+            refs[close.tenant].add(close.customer)
+        return {
+            (tenant, ref): customer.stripe_customer
+            for tenant, wanted in refs.items()
+            for ref, customer in self._world.settings.customers(tenant, wanted).items()
+        }
+
+
+def _urgency(close: PeriodClose) -> tuple[datetime, bool, datetime, CustomerRef]:
+    """The first that is finalized goes first, and what no subscription bills goes last."""
+    return close.finalizes_at or NEVER, not close.subscription, close.began_at, close.customer
+
+
+def _told(begun: int, outcomes: Counter[str]) -> dict[str, Any]:
+    told = {"begun": begun} | dict(sorted(outcomes.items()))
+    log.info("closing run: %s", told)
+    return told
+
+
+def _fresh(
+    customer: Customer, period: Span, now: datetime, known: PeriodClose | None
+) -> PeriodClose:
+    """The beginning of a close; `known` is one that was begun before its period grew longer."""
+    return PeriodClose(
+        customer.tenant,
+        customer.ref,
+        period,
+        PeriodState.CLOSING,
+        began_at=now,
+        subscription=customer.calendar.era_of(period.start).subscription,
+        version=known.version if known else 0,
+    )
+
+
+def _ended_periods(customer: Customer, now: datetime) -> Iterator[Span]:
+    period = customer.calendar.period_of(now)
+    while period.start > now - LOOKS_BACK:
+        period = customer.calendar.period_of(period.start - MOMENT)
+        yield period
+
+
+class _Run:
+    """One run's looks; each is at one close, and many go on at once."""
+
+    def __init__(self, ports: ClosingPorts, life: Life, has_time: Callable[[], bool]) -> None:
+        self._ports = ports
+        self._world = ports.world
+        self._has_time = has_time
+        pauses = Pauses(ports.world.pushes, ports.world.clock)
+        self._make_flush = partial(Flush, ports.world, life, pauses, has_time)
+
+    def look(self, close: PeriodClose) -> str:
+        """Take one close a step further; how it stands then, or why it was left."""
+        if not self._has_time():
+            return "left"
+        try:
+            return self._look(close)
+        except (RetryableError, SetupError) as error:
+            log.warning("the close of %s of %s waits: %s", close.customer, close.tenant, error)
+            return "unavailable"
+        except Exception:
+            log.exception("our own bug, at the close of %s of %s", close.customer, close.tenant)
+            return "failed"
+
+    def _look(self, close: PeriodClose) -> str:
+        customer = self._customer(close)
+        period = customer.calendar.period_of(close.period.start)
+        now = self._world.clock.now()
+        if period.start != close.period.start:
+            return self._store(no_longer(close, now))
+        if period.end > now:
+            return self._store(replace(close, period=period, state=PeriodState.OPEN))
+        era = customer.calendar.era_of(period.start)
+        close = replace(close, period=period, subscription=era.subscription)
+        invoice = self._invoice(close)
+        prepared = self._with_deadline(close, invoice)
+        if prepared is None:
+            return "overtaken"
+        return self._go_on(prepared, customer, invoice)
+
+    def _customer(self, close: PeriodClose) -> Customer:
+        """The customer as it stands; at the first look, as its subscriptions say now."""
+        stands = self._ports.store.stored_customer(close.tenant, close.customer)
+        customer = stands or unmapped_customer(close.tenant, close.customer)
+        is_first = close.next_look_at is None
+        return self._ports.sync.refresh(customer) if is_first else customer
+
+    def _invoice(self, close: PeriodClose) -> Invoice | None:
+        """The period's invoice: the known one, or whichever the subscription has for it."""
+        if close.invoice:
+            try:
+                return self._ports.invoices.invoice(close.invoice)
+            except NotFoundError:
+                return None
+        if not close.subscription:
+            return None
+        return invoice_of(close.period, self._ports.invoices.of_subscription(close.subscription))
+
+    def _with_deadline(self, close: PeriodClose, invoice: Invoice | None) -> PeriodClose | None:
+        """The close with its draft's deadline stored, for that is what pushes go by."""
+        finalizes_at = invoice.finalizes_at if invoice else None
+        is_draft = invoice is not None and invoice.status is InvoiceStatus.DRAFT
+        if not is_draft or finalizes_at is None or close.finalizes_at == finalizes_at:
+            return close
+        return self._world.closes.store(replace(close, finalizes_at=finalizes_at))
+
+    def _go_on(self, close: PeriodClose, customer: Customer, invoice: Invoice | None) -> str:
+        flush = self._make_flush()
+        told = flush.tell(customer, close.period)
+        trouble = told.trouble or flush.check(told, close.period, close.agreed_at)
+        if invoice is not None and invoice.status is not InvoiceStatus.DRAFT:
+            trouble = trouble or line_trouble(invoice, self._by_price(customer, told))
+        look = Look(self._world.clock.now(), invoice, trouble)
+        holds = self._world.settings.tenant(close.tenant).holds_invoices
+        return self._take(step_after(close, look, holds=holds))
+
+    def _by_price(self, customer: Customer, told: Told) -> dict[str, Decimal]:
+        """What was told of each price that a mapping names."""
+        by_meter: dict[str, int] = defaultdict(int)
+        for stream in told.streams:
+            by_meter[stream.meter_id] += stream.accepted
+        mappings = self._ports.store.mappings(customer.tenant)
+        return {
+            one.price_id: Decimal(by_meter[one.meter_id])
+            for one in mappings
+            if one.active and one.price_id and one.meter_id in by_meter
+        }
+
+    def _take(self, step: Step) -> str:
+        """Store a step, and have Stripe hold or release the draft for it.
+
+        A hold is stored first: should we die before Stripe hears of it, the next look says so
+        again. A release is told first: should we die before it is stored, the next look finds it.
+        """
+        close = step.close
+        if step.release:
+            invoice = self._ports.invoices.let_advance(close.invoice, on=True)
+            close = released(close, invoice, self._world.clock.now())
+            log.info("%s of %s is released: all numbers agree", close.invoice, close.tenant)
+        outcome = self._store(close)
+        if outcome == "overtaken":
+            return outcome
+        if step.hold:
+            self._ports.invoices.let_advance(close.invoice, on=False)
+        if step.alarm:
+            log.warning(
+                "closing %s of %s, %s to %s: %s",
+                close.customer,
+                close.tenant,
+                close.period.start.isoformat(),
+                close.period.end.isoformat(),
+                step.alarm,
+            )
+        return outcome
+
+    def _store(self, close: PeriodClose) -> str:
+        if self._world.closes.store(close) is None:
+            return "overtaken"
+        return "held" if close.is_held else str(close.state)

@@ -1,0 +1,89 @@
+"""How a customer's billing period comes to its end: `open`, then `closing`, then `closed`.
+
+A period that ends is not closed at once: usage that came before its end is still told to Stripe
+while its draft invoice takes it. When the invoice is finalized the period is closed, and what was
+told is what was billed.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from metering.names import CustomerRef, TenantId
+from metering.period import NEVER, Span
+
+CLOSE_GRACE = timedelta(hours=1)
+"""How long after a period's end its draft invoice still takes usage, by Stripe's default."""
+
+
+class PeriodState(StrEnum):
+    """Where a billing period stands."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    """It has ended; its last usage is being told and checked."""
+    CLOSED = "closed"
+    """Its invoice is final, or there is none and the time for it is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodClose:
+    """The end of one customer's billing period, as far as it has come."""
+
+    tenant: TenantId
+    customer: CustomerRef
+    period: Span
+    state: PeriodState
+    began_at: datetime
+    """When it began to close."""
+    subscription: str = ""
+    """`sub_...`; empty without one."""
+    invoice: str = ""
+    """`in_...`, the invoice of the period; empty while there is none."""
+    finalizes_at: datetime | None = None
+    """When Stripe will finalize the draft by itself; `NEVER` while somebody else holds it."""
+    is_held: bool = False
+    """We told Stripe not to finalize the draft by itself."""
+    agreed_at: datetime | None = None
+    """When all numbers were last found equal."""
+    closed_at: datetime | None = None
+    """When its invoice was finalized."""
+    message: str = ""
+    """What it waits for, or what came of it, for a person."""
+    held_at: datetime | None = None
+    """When we first told Stripe to hold the draft; None if we never did."""
+    released_at: datetime | None = None
+    """When we last let a draft that we held go on."""
+    next_look_at: datetime | None = None
+    """Before this, nothing is read of it at Stripe again unless a notice says so."""
+    version: int = 0
+    """How often it was stored; 0 is one that never was."""
+
+
+SETTLE_BEFORE = timedelta(minutes=15)
+"""How long before its finalization a draft is told the last usage: Stripe needs some minutes to add
+it up, and we some to hold the draft where the numbers do not agree."""
+
+
+def deadline_of(period: Span, finalizes_at: datetime) -> datetime:
+    """From when on a draft that will be finalized then is told nothing more.
+
+    Where Stripe waits less than an hour, a quarter of that time is left.
+    """
+    return finalizes_at - min(SETTLE_BEFORE, max(finalizes_at - period.end, timedelta()) / 4)
+
+
+def takes_usage_until(period: Span, close: PeriodClose | None) -> datetime:
+    """From when on usage of a period reaches no invoice any more.
+
+    `close` is None for a period of which nothing is known but its bounds.
+    """
+    if close is None or close.state is PeriodState.OPEN:
+        return period.end + CLOSE_GRACE
+    if close.state is PeriodState.CLOSED:
+        return close.closed_at or period.end + CLOSE_GRACE
+    if close.is_held:
+        return NEVER
+    if close.finalizes_at is None:
+        return period.end + CLOSE_GRACE
+    return deadline_of(period, close.finalizes_at) if close.finalizes_at < NEVER else NEVER
