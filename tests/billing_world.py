@@ -14,6 +14,7 @@ from functions.writer.handler import handler as write
 from infra.functions import RECONCILER, WRITER, Function
 from local.stripe.control import StandIn
 from metering.advance import World as WriterWorld
+from metering.apart import ApartPorts
 from metering.counter import Aggregation, CounterKey
 from metering.event import LedgerEntry
 from metering.mapping import Customer, Mapping
@@ -24,7 +25,7 @@ from metering.reconciliation import Report, Row
 from metering.wiring import Wiring
 from metering.writer import Writer
 from tests.api_client import meter
-from tests.builders import DEMO, NOON, an_entry
+from tests.builders import DEMO, NOON, a_subscriber, an_entry
 from tests.conftest import SetClock
 
 NOVEMBER = CALENDAR_MONTHS.period_of(NOON)
@@ -60,17 +61,21 @@ class BillingWorld:
         scale: int = 0,
         aggregation: Aggregation = Aggregation.SUM,
         event_name: str = "",
+        window: str = "",
         tenant: TenantId = DEMO,
     ) -> Mapping:
         """Make a Stripe meter and map a metric onto it."""
         event_name = event_name or metric
-        made = self.stripe.v1.billing.meters.create(
-            {
-                "display_name": event_name,
-                "event_name": event_name,
-                "default_aggregation": {"formula": "sum"},
-            }
-        )
+        about: Any = {
+            "display_name": event_name,
+            "event_name": event_name,
+            "default_aggregation": {
+                "formula": "last" if aggregation is Aggregation.LAST else "sum"
+            },
+        }
+        if window:
+            about["event_time_window"] = window
+        made = self.stripe.v1.billing.meters.create(about)
         mapping = Mapping(
             id=f"map_{tenant}_{metric}",
             tenant=tenant,
@@ -90,6 +95,7 @@ class BillingWorld:
             shadow_subscription_item_id="",
             created_at=self.clock.now(),
             updated_at=self.clock.now(),
+            meter_window=window,
         )
         self.wiring.settings_store.add_mapping(mapping)
         return mapping
@@ -99,7 +105,9 @@ class BillingWorld:
         known = stripe_customer or ref
         self.stand_in.add_customers([known])
         self.wiring.settings_store.put_customer(
-            Customer(DEMO, CustomerRef(ref), known, "sub_1" if anchor else "", anchor)
+            a_subscriber(ref, anchor, stripe_customer=known)
+            if anchor
+            else Customer(DEMO, CustomerRef(ref), known)
         )
 
     @property
@@ -149,6 +157,14 @@ class BillingWorld:
     def told(self, customer: str = "cus_A", metric: str = "api_calls") -> Decimal:
         """What Stripe's meter holds, at once."""
         return self.stand_in.total(metric, customer)
+
+    def told_in(self, period: Span, customer: str = "cus_A", metric: str = "api_calls") -> Decimal:
+        """What Stripe's meter holds of a billing period."""
+        mapping = self.wiring.settings.active_mapping(DEMO, Metric(metric))
+        assert mapping is not None
+        now = self.clock.now().replace(second=0, microsecond=0) + MINUTE
+        span = Span(period.start, min(period.end, now))
+        return self.wiring.billing.total(mapping.meter_id, customer, span)
 
     def events(self, customer: str = "cus_A", metric: str = "api_calls") -> int:
         """How many meter events Stripe counted."""
@@ -232,10 +248,18 @@ def crash_a_writer(world: BillingWorld, doom: Doom) -> None:
         Doomed(wired.pushes, doom),
         Doomed(wired.billing, doom),
         wired.clock,
+        wired.period_closes,
+        doomed_apart(wired, doom),
     )
     writer = Writer(ports, Doomed(wired.writer_desk, doom), threads=1)
     with suppress(Crash):
         writer.run("doomed", lambda: timedelta(seconds=55))
+
+
+def doomed_apart(wiring: Wiring, doom: Doom) -> ApartPorts:
+    """What bills usage apart, each part of it doomed."""
+    doomed: Any = [Doomed(port, doom) for port in wiring.apart]
+    return ApartPorts(*doomed)
 
 
 def connected(wiring: Wiring, stand_in: StandIn, **changes: Any) -> Wiring:

@@ -21,7 +21,12 @@ class Context(Protocol):
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """One run of the writer; answers what it did."""
+    """One run of the writer; answers what it did.
+
+    An operator who has restored the tables from a backup invokes it with `raiseIncarnation: true`.
+    """
+    if event.get("raiseIncarnation") is True:
+        return {"incarnation": wiring.current().pushes.raise_incarnation()}
 
     def remaining() -> timedelta:
         return timedelta(milliseconds=context.get_remaining_time_in_millis())

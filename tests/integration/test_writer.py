@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from local.stripe.faults import FaultKind
-from metering.adapters import stripe_billing
+from metering.adapters import stripe_client
 from metering.adapters.dynamodb.billing import INCARNATION_KEY
 from metering.counter import Aggregation
 from metering.delivery import Answer
 from metering.errors import InvariantBrokenError
 from metering.names import CustomerRef, Metric
-from metering.ports import Billing, Change, Cursor, MeterEvent, Pushes
+from metering.ports import Billing, Change, Cursor, MeterEvent, Pushes, UsageRecord
 from metering.push import PushState, PushStream
 from metering.reconciliation import Cause
 from metering.wiring import Wiring
@@ -164,15 +164,6 @@ def test_aggregations_ride_on_a_sum_meter_as_increments(
         told.append(billing.told())
 
     assert told == expected
-
-
-def test_the_last_value_is_not_pushed_yet_and_says_so(billing: BillingWorld) -> None:
-    billing.map(aggregation=Aggregation.LAST)
-    billing.stand_in.add_customers(["cus_A"])
-    billing.use("3")
-
-    assert billing.write()["held"] == {"last_not_pushed_yet": 1}
-    assert billing.told() == 0
 
 
 def test_a_total_beyond_15_digits_is_held_back(billing: BillingWorld) -> None:
@@ -337,16 +328,6 @@ def test_usage_that_arrives_within_the_grace_still_goes_into_its_period(
     assert mapped.stream().accepted == 5
 
 
-def test_usage_that_arrives_after_the_grace_is_reported_and_not_pushed(
-    mapped: BillingWorld,
-) -> None:
-    mapped.set_time(NOVEMBER.end + HOUR)
-    mapped.use("5", at=NOVEMBER.end - MINUTE)
-
-    assert mapped.write()["held"] == {"late_after_close": 1}
-    assert mapped.told() == 0
-
-
 def test_usage_on_both_sides_of_a_period_end_goes_into_two_streams(mapped: BillingWorld) -> None:
     mapped.set_time(NOVEMBER.end + 5 * MINUTE)
     mapped.use("5", at=NOVEMBER.end - MINUTE)
@@ -409,7 +390,7 @@ def test_trouble_at_stripe_loses_and_doubles_nothing(
 def test_an_answer_that_comes_too_late_is_asked_for_again(
     mapped: BillingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stripe_billing, "READ_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(stripe_client, "READ_TIMEOUT_S", 0.1)
     mapped.stand_in.plan(FaultKind.DELAY, delay_s=0.4, path="/v1/billing/meter_events")
     mapped.use("10")
 
@@ -601,7 +582,7 @@ class SlowBilling:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._billing, name)
 
-    def send(self, event: MeterEvent) -> Answer:
+    def send(self, event: MeterEvent | UsageRecord) -> Answer:
         self._world.advance(timedelta(seconds=15))
         return self._billing.send(event)
 

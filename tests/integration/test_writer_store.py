@@ -2,29 +2,32 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from metering.counter import CounterKey
 from metering.mapping import Customer
 from metering.minutes import Gap, Minutes
-from metering.names import CustomerRef
+from metering.names import CustomerRef, Metric
 from metering.period import Span
 from metering.ports import Change, Cursor, Pass
 from metering.push import (
+    Carry,
     Mode,
     PushState,
     PushStream,
     Stop,
     StreamKey,
+    StreamKind,
     Target,
     close,
-    plan,
     stamp,
 )
 from metering.wiring import Wiring
-from tests.builders import DEMO, NOON, a_counter
+from tests.builders import DEMO, NOON, a_counter, monthly
 from tests.faults import FaultyClient
+from tests.push_steps import plan
 
 NOVEMBER = Span(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -49,8 +52,18 @@ def stored(wiring: Wiring, stream: PushStream) -> PushStream:
 
 def test_a_stream_comes_back_as_it_was_stored_whatever_it_holds(wiring: Wiring) -> None:
     stop = Stop("refused", "No such customer", NOON, NOON + HOUR)
+    begun = a_stream()
+    target = begun.key.target._replace(subscription_item="si_1")
     stream = replace(
-        sent(a_stream()),
+        sent(replace(begun, key=begun.key._replace(target=target, hour=NOON))),
+        kind=StreamKind.HOURLY,
+        carried_in=(
+            Carry(NOVEMBER.start, Decimal("-1.5")),
+            Carry(NOON, Decimal("12345678901234.123457")),
+        ),
+        carried_out=Decimal("0.000000000001"),
+        counted_seq=7,
+        is_due=True,
         accepted=-5,
         accepted_at=NOON,
         stopped=stop,
@@ -137,6 +150,7 @@ def test_counters_and_periods_keep_their_streams_apart(wiring: Wiring) -> None:
         (Span(NOON, NOON + timedelta(days=30)), True),
         (Span(NOVEMBER.start - timedelta(days=31), NOVEMBER.start), False),
         (Span(NOVEMBER.end, NOVEMBER.end + timedelta(days=31)), False),
+        (Span(NOON - timedelta(days=3 * 365), NOON), True),  # the longest that Stripe bills
     ],
 )
 def test_streams_under_another_cut_of_periods_are_found(
@@ -147,6 +161,35 @@ def test_streams_under_another_cut_of_periods_are_found(
     stored(wiring, a_stream(period=period))
 
     assert bool(wiring.pushes.overlapping(a_counter(), NOVEMBER)) is overlaps
+
+
+def test_streams_of_a_short_period_are_found_by_a_long_one(wiring: Wiring) -> None:
+    short = Span(NOON, NOON + timedelta(days=7))
+    year = Span(NOON - timedelta(days=300), NOON + timedelta(days=65))
+    stored(wiring, a_stream(period=short))
+
+    assert wiring.pushes.overlapping(a_counter(), year)
+
+
+def test_the_hours_of_a_period_are_found_with_it(wiring: Wiring) -> None:
+    begun = a_stream()
+    hours = [replace(begun, key=begun.key._replace(hour=NOON + n * HOUR)) for n in range(3)]
+    for hour in hours:
+        stored(wiring, hour)
+
+    found = wiring.pushes.streams(a_counter(), NOVEMBER)
+
+    assert {one.key.hour for one in found} == {one.key.hour for one in hours}
+    assert (
+        len(wiring.pushes.of_customer(DEMO, CustomerRef("cus_A"), NOVEMBER)[Metric("api_calls")])
+        == 3
+    )
+
+
+def test_each_life_of_the_store_has_the_next_number(wiring: Wiring) -> None:
+    assert wiring.pushes.incarnation() == 0
+    assert [wiring.pushes.raise_incarnation() for _ in range(2)] == [1, 2]
+    assert wiring.pushes.incarnation() == 2
 
 
 def test_a_customers_streams_of_a_period_are_read_at_once(wiring: Wiring) -> None:
@@ -212,7 +255,7 @@ def test_a_stream_begins_only_under_the_calendar_that_cut_its_period(
 ) -> None:
     ann = customer("ann")
     wiring.settings_store.put_customer(ann)
-    wiring.settings_store.put_customer(replace(ann, billing_anchor=NOON))
+    wiring.settings_store.put_customer(replace(ann, eras=monthly(NOON)))
     changes = [
         Change(sent(a_stream(a_counter("cus_A"))), customer=customer()),  # nobody set it up
         Change(sent(a_stream(a_counter("ann"))), customer=replace(ann, recuts=known)),

@@ -21,11 +21,11 @@ from metering.push import (
     StreamKey,
     Target,
     close,
-    plan,
     recall,
     stamp,
     wanted,
 )
+from tests.push_steps import plan
 
 NOVEMBER = Span(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

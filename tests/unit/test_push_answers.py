@@ -21,7 +21,6 @@ from metering.delivery import (
     Verdict,
     abandon,
     classify,
-    next_step,
     resolve,
 )
 from metering.names import CustomerRef, Metric, TenantId
@@ -34,9 +33,9 @@ from metering.push import (
     PushStream,
     StreamKey,
     Target,
-    plan,
     stamp,
 )
+from tests.push_steps import next_step, plan
 
 NOVEMBER = Span(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

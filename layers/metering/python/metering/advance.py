@@ -1,16 +1,38 @@
 """Takes the counters of some Stripe customers further: settle what is open, tell what is new."""
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
+from metering.apart import Apart, ApartPorts, Late
+from metering.carry import carried_in, carry, rest_of
 from metering.counter import Usage, total
+from metering.errors import NotFoundError
+from metering.last_value import last_before
 from metering.mapping import Customer, Mapping
 from metering.names import CustomerRef, Metric, TenantId
 from metering.period import Span
-from metering.ports import Billing, Clock, Counters, Pushes, Settings
-from metering.push import Held, Mode, PushStream, wanted
+from metering.period_close import PeriodClose, takes_usage_until
+from metering.ports import Billing, Clock, Counters, PeriodCloses, Pushes, Settings
+from metering.push import Held, Mode, PushStream, Role, StreamKind, wanted
 from metering.pusher import Happenings, Pauses, Pusher, minding
-from metering.route import conflict, fresh_stream, no_route, told_elsewhere
+from metering.quantity import EXACT
+from metering.route import (
+    NoRoute,
+    beside,
+    conflict,
+    fresh_stream,
+    is_even,
+    is_in_the_way,
+    no_route,
+    stream_kind,
+    told_elsewhere,
+    window_of,
+)
+from metering.tenant_settings import AfterClose
 from metering.work import Group, Work
 
 
@@ -22,6 +44,8 @@ class World(NamedTuple):
     pushes: Pushes
     billing: Billing
     clock: Clock
+    closes: PeriodCloses
+    apart: ApartPorts
 
 
 class Life(NamedTuple):
@@ -31,6 +55,38 @@ class Life(NamedTuple):
     """The world that our key opens."""
     incarnation: int
     """Of our store."""
+    role: Role = Role.PRIMARY
+    """Whom the run tells."""
+
+
+type _Buckets = dict[datetime, Usage]
+
+
+class _Case(NamedTuple):
+    """A counter's usage of a period, and what is known of where it goes."""
+
+    work: Work
+    streams: list[PushStream]
+    buckets: _Buckets
+    mapping: Mapping
+    customer: Customer
+    close: PeriodClose | None
+    """How far the end of the period has come; None while it goes on, or where nothing is known."""
+
+    @property
+    def closes_at(self) -> datetime:
+        """From when on the period takes no usage."""
+        return takes_usage_until(self.work.period, self.close)
+
+
+class _Value(NamedTuple):
+    """The usage that one stream tells."""
+
+    fresh: PushStream
+    """The stream as it begins."""
+    quantity: Decimal
+    used_at: datetime
+    """The time of the newest of it."""
 
 
 class Advance:
@@ -44,6 +100,10 @@ class Advance:
         self._has_time = has_time
         self._pusher = Pusher(
             world.pushes, world.billing, world.clock, pauses, life.incarnation, has_time
+        )
+        happenings = self._pusher.happenings
+        self._apart = Apart(
+            world.apart, world.pushes, world.clock, life.mode, pauses, happenings
         )
 
     def run(self, groups: Sequence[Group]) -> Happenings:
@@ -61,12 +121,13 @@ class Advance:
         # Streams before totals: so a total is never older than what was accepted of it.
         streams = self._streams(customer, period, work)
         usage = self._world.counters.usage(*customer, period)
+        close = self._close_of(customer, period)
         for one in work:
             if not self._has_time():
                 self._pusher.happenings.must_return = True
                 return
-            own = (part for (metric, _), part in usage.items() if metric == one.counter.metric)
-            self._take_further(one, streams.get(one.counter.metric, []), total(own))
+            own = {at: part for (metric, at), part in usage.items() if metric == one.counter.metric}
+            self._take_further(one, streams.get(one.counter.metric, []), own, close)
 
     def _streams(
         self, customer: "_CustomerKey", period: Span, work: list[Work]
@@ -77,42 +138,207 @@ class Advance:
         (one,) = work
         return {one.counter.metric: self._world.pushes.streams(*one)}
 
-    def _take_further(self, work: Work, streams: list[PushStream], usage: Usage) -> None:
+    def _close_of(self, customer: "_CustomerKey", period: Span) -> PeriodClose | None:
+        """How far a period's end has come; that is asked when it has ended."""
+        is_over = self._world.clock.now() >= period.end
+        return self._world.closes.of(*customer, period) if is_over else None
+
+    def _take_further(
+        self,
+        work: Work,
+        streams: list[PushStream],
+        buckets: _Buckets,
+        close: PeriodClose | None,
+    ) -> None:
         self._pusher.happenings.looked_at += 1
-        settled = [self._pusher.settle(stream) for stream in streams]
+        closes_at = takes_usage_until(work.period, close)
+        settled = [self._settle(stream, closes_at) for stream in streams]
         ours = [stream for stream in settled if stream is not None]
-        if len(ours) < len(settled) or not (usage.counted.count or ours):
+        if len(ours) < len(settled):
             return
         mapping = self._world.settings.active_mapping(work.counter.tenant, work.counter.metric)
         customer = self._world.settings.customer(work.counter.tenant, work.counter.customer)
         reason = no_route(mapping, customer)
         if reason is None and mapping is not None:
-            self._tell(work, ours, usage, mapping, customer)
-        else:
+            self._tell(_Case(work, ours, buckets, mapping, customer, close))
+        elif ours or _count(buckets):
             self._pusher.happenings.held[str(reason)] += 1
 
-    def _tell(
-        self,
-        work: Work,
-        streams: list[PushStream],
-        usage: Usage,
-        mapping: Mapping,
-        customer: Customer,
-    ) -> None:
-        fresh = fresh_stream(*work, mapping, customer, self._life)
-        own = next((one for one in streams if one.key.id == fresh.key.id), fresh)
-        others = [one for one in streams if one is not own]
-        reason = conflict(own, others, mapping)
-        if reason is None and not own.version and self._is_replanned(work, customer):
-            reason = Held.PERIOD_CHANGED
+    def _settle(self, stream: PushStream, closes_at: datetime) -> PushStream | None:
+        """The stream after what its open push and its open invoice item need now."""
+        settled = self._pusher.settle(stream, closes_at)
+        return self._apart.settle(settled) if settled is not None else None
+
+    def _tell(self, case: _Case) -> None:
+        """Tell what is new of each stream's usage, or note why not."""
+        for value in self._values(case):
+            reason = self._tell_value(case, value)
+            if reason is not None:
+                self._pusher.happenings.held[reason] += 1
+
+    def _tell_value(self, case: _Case, value: _Value) -> Held | None:
+        """Plan what Stripe was not told of one stream's usage; why nothing is done about it."""
+        own = _own(value.fresh, case.streams)
+        others = beside(own, case.streams)
+        reason = conflict(own, others, case.mapping)
+        reason = reason or self._why_not_begun(own, case.customer)
         if reason is not None:
-            self._pusher.happenings.held[reason] += 1
-            return
+            return reason
         own = self._pusher.begin(own)
-        quantity = usage.counted.value(mapping.aggregation)
+        quantity = EXACT.add(value.quantity, carried_in([own, *others]))
         desired = wanted(quantity, own.scale, told_elsewhere=told_elsewhere(own, others))
-        used_at = usage.counted.watermark or work.period.start
-        self._pusher.tell(own, desired, used_at, customer)
+        if own.kind is StreamKind.DELTA and self._world.clock.now() >= case.closes_at:
+            return self._tell_late(case, own, others, desired)
+        self._pusher.tell(
+            own,
+            desired,
+            used_at=value.used_at,
+            closes_at=case.closes_at,
+            customer=case.customer,
+        )
+        return None
+
+    # --- what each stream tells ---
+
+    def _values(self, case: _Case) -> Iterator[_Value]:
+        """The usage of a period, by the streams that tell it; none where nothing was used."""
+        match stream_kind(case.mapping):
+            case StreamKind.HOURLY:
+                yield from self._by_window(case)
+            case StreamKind.LAST:
+                yield from self._last(case)
+            case StreamKind.LEGACY:
+                yield from self._of_legacy(case)
+            case StreamKind.DELTA if _count(case.buckets) or case.streams:
+                yield self._whole(case, self._fresh(case))
+
+    def _fresh(
+        self, case: _Case, *, hour: datetime | None = None, subscription_item: str = ""
+    ) -> PushStream:
+        return fresh_stream(
+            *case.work,
+            case.mapping,
+            case.customer,
+            self._life,
+            hour=hour,
+            subscription_item=subscription_item,
+        )
+
+    def _whole(self, case: _Case, fresh: PushStream) -> _Value:
+        usage = total(case.buckets.values())
+        used_at = usage.counted.watermark or case.work.period.start
+        return _Value(fresh, usage.value(case.mapping.aggregation), used_at)
+
+    def _last(self, case: _Case) -> Iterator[_Value]:
+        """The period's last value; until it has one, the last before it, told at its start."""
+        usage = total(case.buckets.values())
+        if usage.counted.count:
+            yield self._whole(case, self._fresh(case))
+            return
+        before = last_before(self._world.counters, case.work)
+        if before is not None or case.streams or usage.adjusted:
+            quantity = EXACT.add(before.quantity if before else Decimal(0), usage.adjusted)
+            yield _Value(self._fresh(case), quantity, case.work.period.start)
+
+    def _by_window(self, case: _Case) -> Iterator[_Value]:
+        """The usage of each window; of a former cut in two, the usage of both parts."""
+        meter_window = case.mapping.meter_window
+        if not is_even(case.work.period, meter_window):
+            if _count(case.buckets):
+                self._pusher.happenings.held[Held.UNEVEN_PERIOD] += 1
+            return
+        by_window: dict[datetime, list[Usage]] = defaultdict(list)
+        for start, usage in case.buckets.items():
+            by_window[window_of(start, meter_window)].append(usage)
+        told = {one.key.hour for one in case.streams if one.key.hour is not None}
+        for hour in sorted(told | set(by_window)):
+            usage = total(by_window.get(hour, []))
+            quantity = usage.value(case.mapping.aggregation)
+            yield _Value(self._fresh(case, hour=hour), quantity, hour)
+
+    def _of_legacy(self, case: _Case) -> Iterator[_Value]:
+        if not (_count(case.buckets) or case.streams):
+            return
+        item = self._subscription_item(case)
+        if item:
+            yield self._whole(case, self._fresh(case, subscription_item=item))
+        else:
+            self._pusher.happenings.held[NoRoute.SUBSCRIPTION_ITEM_MISSING] += 1
+
+    def _subscription_item(self, case: _Case) -> str:
+        """The item that takes usage records: the one that was told, or else of the subscription."""
+        told = (one.key.target for one in case.streams)
+        ours = (one for one in told if one.mode is self._life.mode and one.subscription_item)
+        known = next(ours, None)
+        if known is not None:
+            return known.subscription_item
+        try:
+            subscription = self._world.billing.subscription(
+                case.customer.subscription, case.mapping.stripe_account
+            )
+        except NotFoundError:
+            return ""
+        items = (item for item in subscription.items if item.price_id == case.mapping.price_id)
+        return next((item.id for item in items), "")
+
+    # --- usage after the close ---
+
+    def _tell_late(
+        self, case: _Case, own: PushStream, others: list[PushStream], desired: int
+    ) -> Held | None:
+        """What a closed period was not told goes where the tenant's policy says."""
+        if own.open is not None or any(one.item for one in [own, *others]):
+            return None  # What it comes to decides how much is left; `settle` has told of it.
+        rest = rest_of(own, others, desired)
+        policy = self._world.settings.tenant(case.work.counter.tenant).after_close
+        reason = self._why_not_told_later(case, policy) if rest else None
+        if rest and reason is None and policy is AfterClose.CARRY_FORWARD:
+            return self._carry(case, own, rest)
+        if rest and reason is None:
+            reason = self._apart.bill(Late(own, others, rest, case.close, case.customer))
+            if reason is not Held.NO_INVOICE:
+                return reason
+        self._pusher.let_go(own)
+        return reason
+
+    def _why_not_told_later(self, case: _Case, policy: AfterClose) -> Held | None:
+        if policy is AfterClose.UNBILLED:
+            return Held.LATE_AFTER_CLOSE
+        if not case.streams and case.mapping.created_at >= case.closes_at:
+            return Held.BEFORE_MAPPING
+        return None
+
+    def _carry(self, case: _Case, closed: PushStream, rest: Decimal) -> Held | None:
+        """Leave it to the period that is open now, whose stream then is in need of being told."""
+        self._pusher.send_planned()  # The receiving stream may be among them.
+        counter, now = case.work.counter, self._world.clock.now()
+        period = case.customer.calendar.period_of(now)
+        customer = (counter.tenant, counter.customer)
+        closes_at = takes_usage_until(period, self._close_of(customer, period))
+        if period.start == case.work.period.start or now >= closes_at:
+            return Held.LATE_AFTER_CLOSE
+        receiving_work = Work(counter, period)
+        streams = self._world.pushes.streams(*receiving_work)
+        fresh = fresh_stream(*receiving_work, case.mapping, case.customer, self._life)
+        receiving = _own(fresh, streams)
+        reason = conflict(receiving, streams, case.mapping)
+        if reason in {None, Held.PUSH_OPEN}:
+            reason = self._why_not_begun(receiving, case.customer)
+        if reason is not None:
+            return reason
+        carried = carry(closed, self._pusher.begin(receiving), rest)
+        self._pusher.carry(carried, case.customer)
+        return None
+
+    def _why_not_begun(self, own: PushStream, customer: Customer) -> Held | None:
+        """Why a stream that was never stored must not begin."""
+        if own.version:
+            return None
+        if self._is_replanned(Work(own.key.counter, own.key.period), customer):
+            return Held.PERIOD_CHANGED
+        if own.kind is not StreamKind.DELTA and not self._world.pushes.claim(own):
+            return Held.SHARED_VALUE
+        return None
 
     def _is_replanned(self, work: Work, customer: Customer) -> bool:
         """Whether usage of the period was told under another cut of periods.
@@ -126,10 +352,33 @@ class Advance:
         if customer.calendar.period_of(work.period.start) != work.period:
             return True  # The work was listed just before the change.
         overlapping = self._world.pushes.overlapping(*work) if customer.recuts else []
-        return any(one.accepted or one.open for one in overlapping)
+        history = self._world.pushes.history
+        if any(is_in_the_way(one, customer, history) for one in overlapping):
+            return True
+        for one in overlapping:
+            self._look_again(one, customer)
+        return False
+
+    def _look_again(self, shortened: PushStream, customer: Customer) -> None:
+        """Have a stream whose period was shortened looked at as the period that it is now."""
+        present = customer.calendar.period_of(shortened.key.period.start)
+        if shortened.accepted and not shortened.is_due and present != shortened.key.period:
+            self._world.pushes.store(replace(shortened, is_due=True))
 
 
 type _CustomerKey = tuple[TenantId, CustomerRef]
+
+
+def _own(fresh: PushStream, streams: Iterable[PushStream]) -> PushStream:
+    """The stored stream of a fresh one, in the period as it is cut now."""
+    stored = next((one for one in streams if one.key.id == fresh.key.id), None)
+    if stored is None:
+        return fresh
+    return stored if stored.key == fresh.key else replace(stored, key=fresh.key)
+
+
+def _count(buckets: _Buckets) -> int:
+    return sum(usage.counted.count + (usage.adjusted != 0) for usage in buckets.values())
 
 
 def _by_period(groups: Sequence[Group]) -> dict[tuple[_CustomerKey, Span], list[Work]]:

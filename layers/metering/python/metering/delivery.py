@@ -9,8 +9,18 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
+from metering.errors import InvariantBrokenError
 from metering.keys import digest
-from metering.push import Closed, Push, PushState, PushStream, Stop, close, is_closed
+from metering.push import (
+    RETRY_REFUSED,
+    Closed,
+    Push,
+    PushState,
+    PushStream,
+    Stop,
+    StreamKind,
+    close,
+)
 
 FENCE = timedelta(hours=23)
 """Stripe remembers identifiers and idempotency keys for at least 24 hours, no longer."""
@@ -20,8 +30,6 @@ RESOLVE_AGAIN = timedelta(hours=1)
 """From a look that found nothing to the look that confirms it."""
 AMBIGUOUS = "ambiguous_minute"
 LOOK_DAILY = timedelta(days=1)
-RETRY_REFUSED = timedelta(hours=1)
-"""After a refusal the delta is tried again under a new number, once an hour."""
 RETRY_FIRST = timedelta(seconds=5)
 RETRY_LONGEST = timedelta(minutes=10)
 ATTEMPTS_PER_KEY = 3
@@ -117,37 +125,85 @@ class Step(Enum):
     """Ask Stripe what its minute holds; never send before that."""
     ABANDON = "abandon"
     """Nothing has left, and its period is closed."""
+    REPLACE = "replace"
+    """Whether it counted does not matter: its value is told again under a new number."""
+    ASK = "ask"
+    """Only a person can find out whether it counted."""
     WAIT = "wait"
     DONE = "done"
 
 
-def next_step(stream: PushStream, now: datetime) -> Step:
-    """What the stream's open push needs now."""
+def next_step(stream: PushStream, now: datetime, *, closes_at: datetime) -> Step:
+    """What the stream's open push needs now; from `closes_at` on its period takes no usage."""
     push = stream.open
     if push is None:
         return Step.DONE
-    if push.state is PushState.PLANNED and is_closed(stream.key.period, now):
+    if push.state is PushState.PLANNED and now >= closes_at:
         return Step.ABANDON
-    if push.state is PushState.SENT and _is_fenced(stream, push, now):
-        return Step.RESOLVE if now >= _first_look(push) else Step.WAIT
+    if push.state is PushState.SENT and _is_fenced(push, now, closes_at):
+        is_due = now >= _first_look(push)
+        return _find_out(stream, now, closes_at) if is_due else Step.WAIT
     if push.not_before is not None and now < push.not_before:
         return Step.WAIT
-    return Step.RESOLVE if push.state is PushState.UNKNOWN else Step.SEND
+    if push.state is PushState.UNKNOWN:
+        return _find_out(stream, now, closes_at)
+    return Step.SEND
 
 
-def _is_fenced(stream: PushStream, push: Push, now: datetime) -> bool:
+def _find_out(stream: PushStream, now: datetime, closes_at: datetime) -> Step:
+    """What becomes of a push that must not be sent again though nobody knows its outcome."""
+    if stream.kind is StreamKind.DELTA:
+        return Step.RESOLVE
+    if now < closes_at:
+        return Step.REPLACE
+    if stream.kind is not StreamKind.LEGACY:
+        return Step.RESOLVE
+    is_asked = stream.stopped is not None and stream.stopped.reason == AMBIGUOUS
+    return Step.WAIT if is_asked else Step.ASK
+
+
+def _is_fenced(push: Push, now: datetime, closes_at: datetime) -> bool:
     """Whether a repeat could count twice, or reach a period that no invoice takes any more."""
     since = push.first_attempt_at or push.planned_at
-    return now - since >= FENCE or is_closed(stream.key.period, now)
+    return now - since >= FENCE or now >= closes_at
 
 
 def _first_look(push: Push) -> datetime:
     return (push.last_attempt_at or push.planned_at) + RESOLVE_AFTER
 
 
+def without_request(stream: PushStream, step: Step, now: datetime) -> "Verdict":
+    """What the open push comes to by a step that asks Stripe nothing."""
+    match step:
+        case Step.ABANDON:
+            return Verdict(*abandon(stream, now))
+        case Step.REPLACE:
+            return Verdict(*put_in_place(stream, now))
+        case Step.ASK:
+            return ask(stream, now)
+    raise InvariantBrokenError(f"{step} is no such step")
+
+
 def abandon(stream: PushStream, now: datetime) -> Closed:
     """Close a push that never left; its delta is usage that came too late for its period."""
     return close(stream, PushState.VOID, now, resolution="period_closed")
+
+
+def put_in_place(stream: PushStream, now: datetime) -> Closed:
+    """Close a push that set a value with unknown outcome; the wanted value is told again."""
+    return close(stream, PushState.VOID, now, resolution="told_again")
+
+
+def ask(stream: PushStream, now: datetime) -> "Verdict":
+    """Leave a push of a legacy price for a person: usage records of a minute cannot be read."""
+    push = _sent(stream)
+    message = (
+        f"nobody knows whether {push.value} was set on {stream.key.target.subscription_item}"
+        f" for the period from {stream.key.period.start:%Y-%m-%dT%H:%MZ}, which is closed"
+    )
+    kept = replace(push, state=PushState.UNKNOWN, not_before=None)
+    stop = Stop(AMBIGUOUS, message, now, None)
+    return Verdict(replace(stream, open=kept, stopped=stop), alarm=message)
 
 
 # --- what an answer means -------------------------------------------------------------------------
@@ -269,14 +325,15 @@ def resolve(stream: PushStream, seen: int, now: datetime) -> Verdict:
     """What the total of the open push's own minute at Stripe, in scaled units, says about it.
 
     A push that is found there counted; one whose minute is empty twice, an hour apart, did not, and
-    its number is never sent again. Anything else is for a person.
+    its number is never sent again. Anything else is for a person. The minute of an hourly stream
+    is all of its window, and is not empty but holds what was accepted before.
     """
     push = _sent(stream)
     if stream.stopped is not None and stream.stopped.reason == AMBIGUOUS:
         stream = replace(stream, stopped=None)
-    if seen == push.delta:
+    if seen == int(push.value):
         return _accepted(stream, now, "minute_window")
-    if seen != 0:
+    if seen != _before(stream):
         return _ambiguous(stream, seen, now)
     if push.seen_empty_at is None:
         again = now + RESOLVE_AGAIN
@@ -285,11 +342,17 @@ def resolve(stream: PushStream, seen: int, now: datetime) -> Verdict:
     return Verdict(*close(stream, PushState.VOID, now, resolution="minute_window"))
 
 
+def _before(stream: PushStream) -> int:
+    """What the open push's minute held before it."""
+    return stream.accepted if stream.kind is StreamKind.HOURLY else 0
+
+
 def _ambiguous(stream: PushStream, seen: int, now: datetime) -> Verdict:
     push = _sent(stream)
     message = (
         f"the minute {push.occurred_at:%Y-%m-%dT%H:%MZ} of {stream.key.target.event_name} for"
-        f" {stream.key.target.customer} holds {seen}, neither 0 nor our {push.delta}"
+        f" {stream.key.target.customer} holds {seen}, neither {_before(stream)} nor our"
+        f" {push.value}"
     )
     kept = replace(push, state=PushState.UNKNOWN, seen_empty_at=None, not_before=now + LOOK_DAILY)
     stop = Stop(AMBIGUOUS, message, now, None)

@@ -36,10 +36,11 @@ class Minutes:
 
     gaps: tuple[Gap, ...] = (Gap(0, _FAR),)
 
-    def take(self, window: Span, near: datetime) -> Taken | None:
+    def take(self, window: Span, near: datetime, *, only_later: bool = False) -> Taken | None:
         """The unused minute in the window that is nearest to an instant; None when none is left.
 
-        The window's bounds are whole minutes.
+        The window's bounds are whole minutes. With `only_later` none before it is left for the
+        next ones.
         """
         first, last = _number(window.start), _number(window.end) - 1
         parts = [Gap(max(gap.first, first), min(gap.last, last)) for gap in self.gaps]
@@ -50,7 +51,8 @@ class Minutes:
         if not candidates:
             return None
         minute = min(candidates, key=lambda one: (abs(one - wish), one))
-        return Taken(datetime.fromtimestamp(minute * 60, UTC), self._without(minute))
+        rest = Minutes((Gap(minute + 1, _FAR),)) if only_later else self._without(minute)
+        return Taken(datetime.fromtimestamp(minute * 60, UTC), rest)
 
     def _without(self, minute: int) -> "Minutes":
         gaps: list[Gap] = []

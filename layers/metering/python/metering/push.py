@@ -1,10 +1,14 @@
 """What Stripe is told about one counter in one billing period: streams of pushes.
 
-A push is one intent to tell Stripe a delta. Everything that leaves the house is frozen when the
-push is planned, so each repeat of it is the same request. A stream has at most one open push; its
-`accepted` total moves only when Stripe is known to have taken one. Wanted and accepted totals are
-whole numbers of a scaled unit, wanted = floor(total * 10^scale): deltas are differences of floored
-totals, so no remainder is ever lost, and at most one scaled unit is outstanding.
+A push is one intent to move what Stripe holds by a delta. Everything that leaves the house is
+frozen when the push is planned, so each repeat of it is the same request. A stream has at most one
+open push; its `accepted` total moves only when Stripe is known to have taken one. Wanted and
+accepted totals are whole numbers of a scaled unit, wanted = floor(total * 10^scale): deltas are
+differences of floored totals, so no remainder is ever lost, and at most one scaled unit is
+outstanding.
+
+A stream's kind says what a push sends: the delta itself where Stripe adds up, the whole wanted
+value where the newest one counts. The arithmetic of deltas is the same for all.
 
 All functions are pure: a stream goes in, the stream as it should be stored comes out. How Stripe's
 answers are judged stands in `metering.delivery`.
@@ -15,21 +19,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import reduce
 from hashlib import sha256
 from typing import NamedTuple
 
 from metering import times
 from metering.counter import CounterKey
+from metering.invoice_item import InvoiceItem
 from metering.keys import join
-from metering.minutes import Minutes
+from metering.minutes import Minutes, Taken
 from metering.names import Identifier
 from metering.period import Span
 from metering.quantity import EXACT, floor_scaled
 
 VALUE_LIMIT = 10**15
 """Stripe refuses values of more than 15 digits, and sums them in floats exact to 2^53."""
-CLOSE_GRACE = timedelta(hours=1)
-"""How long after a period's end its draft invoice still takes usage, by Stripe's default."""
 IN_FLIGHT = timedelta(seconds=30)
 """Longer than one request can last; a push that was stamped is left alone for that long."""
 
@@ -41,6 +45,31 @@ class Mode(StrEnum):
     TEST = "test"
 
 
+class Role(StrEnum):
+    """Whom a push is for. The two never share a stream, whatever accounts and modes they have."""
+
+    PRIMARY = "primary"
+    """Whoever bills."""
+    SHADOW = "shadow"
+    """A test account that is told the same in parallel, through a key of its own."""
+
+
+class StreamKind(StrEnum):
+    """What Stripe makes of a stream's pushes.
+
+    All but `delta` set a value, so that a repeat is harmless and the newest counts.
+    """
+
+    DELTA = "delta"
+    """A `sum` meter adds them up."""
+    LAST = "last"
+    """A `last` meter bills the one with the greatest timestamp of the period."""
+    HOURLY = "hourly"
+    """A meter with a window keeps the newest received for each UTC hour or day, and adds those."""
+    LEGACY = "legacy"
+    """Usage records of a price without a meter, always at the same instant."""
+
+
 class Target(NamedTuple):
     """One running total at Stripe: what a meter adds up for a customer."""
 
@@ -48,8 +77,13 @@ class Target(NamedTuple):
     """`acct_...`, or empty for the account that the key belongs to."""
     mode: Mode
     event_name: str
+    """Empty for a legacy price, which has no meter."""
     customer: str
     """`cus_...`"""
+    subscription_item: str = ""
+    """`si_...`, which takes the usage records of a legacy price; else empty."""
+    role: Role = Role.PRIMARY
+    """Whose key reaches it: an empty account in test mode is another one for the shadow."""
 
 
 class StreamKey(NamedTuple):
@@ -63,13 +97,19 @@ class StreamKey(NamedTuple):
     counter: CounterKey
     period: Span
     incarnation: int = 0
+    hour: datetime | None = None
+    """Of an hourly stream: the start of the window that it tells."""
 
     @property
     def id(self) -> str:
         """32 characters without personal data; a period is known by its start."""
-        target, counter = self.target, self.counter
+        *target, item, role = self.target
         start = times.to_text(self.period.start)
-        text = join(*target, *counter, start, str(self.incarnation))
+        hour = times.to_text(self.hour) if self.hour else ""
+        further = (item, hour) if item or hour else ()
+        if role is Role.SHADOW:
+            further = (item, hour, role)
+        text = join(*target, *self.counter, start, str(self.incarnation), *further)
         return b32encode(sha256(text.encode()).digest()).decode().lower()[:32]
 
 
@@ -96,14 +136,16 @@ class PushState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One intent to tell Stripe a delta; only what happened to it ever changes."""
+    """One intent to move what Stripe holds; only what happened to it ever changes."""
 
     seq: int
     identifier: Identifier
     delta: int
     """In scaled units; negative when usage was corrected downwards."""
+    value: str
+    """The text that is sent: the delta, or of other kinds of streams the whole wanted value."""
     occurred_at: datetime
-    """The whole minute it is stamped with, which no other push of the stream uses."""
+    """The whole minute it is stamped with; of a delta, no other push of the stream uses it."""
     planned_at: datetime
     state: PushState = PushState.PLANNED
     key_generation: int = 0
@@ -120,11 +162,6 @@ class Push:
     resolution: str = ""
     """How its outcome became known: `answered`, `replayed`, `duplicate`, `minute_window`..."""
     last_error: str = ""
-
-    @property
-    def value(self) -> str:
-        """The text that is sent."""
-        return str(self.delta)
 
     @property
     def idempotency_key(self) -> str:
@@ -144,6 +181,15 @@ class Stop:
     until: datetime | None
 
 
+class Carry(NamedTuple):
+    """Usage of a closed period that is told in a later one."""
+
+    from_period: datetime
+    """The start of the period that it was used in."""
+    quantity: Decimal
+    """In the metric's unit; negative when the closed period was told too much."""
+
+
 @dataclass(frozen=True, slots=True)
 class PushStream:
     """The pushes of one stream, summed up; `accepted` in scaled units."""
@@ -151,12 +197,27 @@ class PushStream:
     key: StreamKey
     meter_id: str
     scale: int
+    kind: StreamKind = StreamKind.DELTA
     accepted: int = 0
+    """What Stripe has taken: the sum of deltas, which is also the last value that was set."""
     accepted_at: datetime | None = None
     next_seq: int = 1
     open: Push | None = None
     minutes: Minutes = Minutes()  # noqa: RUF009 (immutable)
     stopped: Stop | None = None
+    carried_in: tuple[Carry, ...] = ()
+    """What this period tells for closed ones, the earliest first."""
+    carried_out: Decimal = Decimal(0)
+    """What a later period tells for this one, in the metric's unit."""
+    item: InvoiceItem | None = None
+    """The invoice item that is on its way for usage that came too late; at most one is open."""
+    items: tuple[InvoiceItem, ...] = ()
+    """Those that bill usage of this closed period apart, the earliest first."""
+    counted_seq: int = 0
+    """Every push up to this number was seen in Stripe's summary."""
+    is_due: bool = False
+    """It must be looked at though its counter does not change; a value that is set is then told
+    again even if it is the one that Stripe has last accepted."""
     version: int = 0
     """How often it was stored; 0 is a stream that was never stored."""
     is_listed: bool = False
@@ -170,7 +231,18 @@ class PushStream:
     @property
     def needs_attention(self) -> bool:
         """Whether the writer must come back to it though its counter does not change."""
-        return self.open is not None or self.stopped is not None
+        is_open = self.open is not None or self.item is not None
+        return is_open or self.stopped is not None or self.is_due
+
+    @property
+    def billed_apart(self) -> Decimal:
+        """What invoice items bill of this closed period, in the metric's unit."""
+        return quantity_of(sum(item.units for item in self.items), self.scale)
+
+    @property
+    def carried_in_quantity(self) -> Decimal:
+        """All that this period tells for closed ones, in the metric's unit."""
+        return reduce(EXACT.add, (carry.quantity for carry in self.carried_in), Decimal(0))
 
 
 def quantity_of(scaled: int, scale: int) -> Decimal:
@@ -190,6 +262,19 @@ class Held(StrEnum):
     SCALE_CHANGED = "scale_changed"
     PERIOD_CHANGED = "period_changed"
     """The customer's billing anchor moved after usage of the period had been told."""
+    TOLD_OTHERWISE = "told_otherwise"
+    """Usage of the period was told as another kind of stream, or a value was set elsewhere; it
+    cannot be split. The next period goes on as the mapping says."""
+    UNEVEN_PERIOD = "uneven_period"
+    """The period's bounds are not whole UTC hours, or days, as the meter's window needs."""
+    TOO_OLD = "too_old"
+    """Stripe takes no timestamp that far back."""
+    SHARED_VALUE = "shared_value"
+    """Another counter sets the same value at Stripe; the two would take each other's place."""
+    NO_INVOICE = "no_invoice"
+    """It came after the close of a period that no invoice bills: so nothing bills it apart."""
+    BEFORE_MAPPING = "before_mapping"
+    """The period had closed, and nothing of it was told, before its metric was mapped."""
 
 
 def wanted(total: Decimal, scale: int, *, told_elsewhere: Decimal = Decimal(0)) -> int:
@@ -201,37 +286,43 @@ def wanted(total: Decimal, scale: int, *, told_elsewhere: Decimal = Decimal(0)) 
     return floor_scaled(EXACT.subtract(total, told_elsewhere), scale)
 
 
-def plan(stream: PushStream, desired: int, now: datetime, used_at: datetime) -> PushStream | Held:
+def plan(
+    stream: PushStream, desired: int, now: datetime, used_at: datetime, *, closes_at: datetime
+) -> PushStream | Held:
     """The stream with a push for the difference between wanted and accepted, or why there is none.
 
     `used_at` is the time of the newest usage in the total; the push is stamped close to it.
+    From `closes_at` on, usage of the period reaches no invoice any more.
     """
-    held = _held(stream, desired, now)
+    held = _held(stream, desired, now, closes_at)
     if held is not None:
         return held
-    minutes = stream.minutes.take(_window(stream.key.period, now), used_at)
-    if minutes is None:
-        return Held.NO_FREE_MINUTE
+    minute = _minute(stream, now, used_at)
+    if isinstance(minute, Held):
+        return minute
+    delta = desired - stream.accepted
     push = Push(
         seq=stream.next_seq,
         identifier=Identifier(f"u1.{stream.key.id}.{stream.next_seq}"),
-        delta=desired - stream.accepted,
-        occurred_at=minutes.taken,
+        delta=delta,
+        value=str(delta if stream.kind is StreamKind.DELTA else desired),
+        occurred_at=minute.taken,
         planned_at=now,
     )
-    rest = minutes.rest
-    return replace(stream, open=push, minutes=rest, next_seq=push.seq + 1, stopped=None)
+    seq, rest = push.seq + 1, minute.rest
+    return replace(stream, open=push, minutes=rest, next_seq=seq, stopped=None, is_due=False)
 
 
-def _held(stream: PushStream, desired: int, now: datetime) -> Held | None:
+def _held(stream: PushStream, desired: int, now: datetime, closes_at: datetime) -> Held | None:
     delta = desired - stream.accepted
+    must_tell = stream.is_due and stream.kind is not StreamKind.DELTA
     if stream.open is not None:
         return Held.PUSH_OPEN
-    if delta == 0:
+    if delta == 0 and not must_tell:
         return Held.NOTHING_NEW
     if is_stopped(stream, now):
         return Held.STOPPED
-    if is_closed(stream.key.period, now):
+    if now >= closes_at:
         return Held.LATE_AFTER_CLOSE
     if max(abs(delta), abs(desired)) >= VALUE_LIMIT:
         return Held.TOO_MANY_DIGITS
@@ -244,15 +335,26 @@ def is_stopped(stream: PushStream, now: datetime) -> bool:
     return stop is not None and (stop.until is None or now < stop.until)
 
 
-def is_closed(period: Span, now: datetime) -> bool:
-    """Whether usage of the period would reach no invoice any more."""
-    return now >= period.end + CLOSE_GRACE
-
-
 OLDEST = timedelta(days=34)
 """Stripe takes timestamps of the past 35 days; a day is left for the push to be sent in."""
 KEPT_FOR_CLOSE = timedelta(minutes=30)
 """The last minutes of a period stay free for the pushes that close it."""
+
+
+def _minute(stream: PushStream, now: datetime, used_at: datetime) -> Taken | Held:
+    """The minute that a push planned now is stamped with.
+
+    What sets a value has one instant of its own per stream, a `last` meter's excepted: it bills the
+    greatest timestamp, so each is later than all before.
+    """
+    key, minutes = stream.key, stream.minutes
+    if stream.kind is StreamKind.LEGACY:
+        return Taken(ceil_minute(key.period.start), minutes)
+    if key.hour is not None:
+        return Held.TOO_OLD if key.hour < now - OLDEST else Taken(key.hour, minutes)
+    is_last = stream.kind is StreamKind.LAST
+    taken = minutes.take(_window(key.period, now), used_at, only_later=is_last)
+    return taken or Held.NO_FREE_MINUTE
 
 
 def _window(period: Span, now: datetime) -> Span:
@@ -335,6 +437,34 @@ def close(
         last_error=error or _open(stream).last_error,
     )
     if state is not PushState.ACCEPTED:
-        return Closed(replace(stream, open=None), push)
+        # The value that it would have set may stand at Stripe now: it must be told anew.
+        is_due = stream.is_due or stream.kind is not StreamKind.DELTA
+        return Closed(replace(stream, open=None, is_due=is_due), push)
     accepted = stream.accepted + push.delta
     return Closed(replace(stream, open=None, accepted=accepted, accepted_at=now), push)
+
+
+RETRY_REFUSED = timedelta(hours=1)
+"""After a refusal the delta is tried again under a new number, once an hour."""
+
+
+def reject_async(stream: PushStream, push: Push, now: datetime, error: str) -> Closed:
+    """Take an accepted push back: Stripe took it and did not count it.
+
+    Its delta returns under a new number, an hour later, and again each hour while it is refused.
+    """
+    assert push.state in {PushState.ACCEPTED, PushState.COUNTED}, f"{push.identifier} never counted"
+    rejected = replace(push, state=PushState.ASYNC_REJECTED, last_error=error)
+    if stream.kind is not StreamKind.DELTA and push.seq < stream.next_seq - 1:
+        return Closed(stream, rejected)  # A newer value takes its place.
+    stop = stream.stopped
+    if stop is None or stop.until is not None:
+        stop = Stop("refused", error, now, now + RETRY_REFUSED)
+    return Closed(replace(stream, accepted=stream.accepted - push.delta, stopped=stop), rejected)
+
+
+def retired(stream: PushStream) -> PushStream:
+    """A stream of a closed period with nothing open, as it need not be looked at any more."""
+    waits_for_a_person = stream.stopped is not None and stream.stopped.until is None
+    stop = stream.stopped if waits_for_a_person else None
+    return replace(stream, stopped=stop, is_due=False)

@@ -13,12 +13,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from metering.delivery import Answer, NotAllowed, Step, Verdict, abandon, classify, next_step
+from metering import times
+from metering.carry import Carried
+from metering.delivery import (
+    Answer,
+    NotAllowed,
+    Step,
+    Verdict,
+    classify,
+    next_step,
+    without_request,
+)
 from metering.delivery import resolve as judge_minute
 from metering.errors import RetryableError
 from metering.mapping import Customer
 from metering.period import Span
-from metering.ports import Billing, Change, Clock, MeterEvent, Pushes, SetupError
+from metering.ports import Billing, Change, Clock, MeterEvent, Pushes, SetupError, UsageRecord
 from metering.push import (
     IN_FLIGHT,
     ONE_MINUTE,
@@ -27,14 +37,16 @@ from metering.push import (
     Push,
     PushState,
     PushStream,
+    StreamKind,
     ceil_minute,
     close,
     floor_minute,
     plan,
     recall,
+    retired,
     stamp,
 )
-from metering.quantity import floor_scaled
+from metering.quantity import canonical, floor_scaled
 
 log = logging.getLogger("metering.writer")
 
@@ -42,6 +54,7 @@ ACCOUNT_PAUSE = timedelta(minutes=5)
 """How long an account is left alone after it refused our key; then one push tries again."""
 SEND_WITHIN = IN_FLIGHT / 2
 """Of being stamped: so a request has ended before anybody else takes its push up again."""
+ONE_HOUR = timedelta(hours=1)
 PUSHES_AT_ONCE = 25
 """So many share their writes. At Stripe's usual speed they are sent well within the time."""
 
@@ -57,6 +70,10 @@ class Happenings:
     accepted: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     """What Stripe answered, by kind."""
+    carried: int = 0
+    """Closed periods of which something is left for the period that is open now."""
+    billed_apart: int = 0
+    """Invoice items that bill usage of closed periods."""
     held: Counter[str] = field(default_factory=Counter)
     """Counters whose usage was not told to the last unit, by reason."""
     failed: int = 0
@@ -71,6 +88,8 @@ class Happenings:
         self.sent += other.sent
         self.accepted += other.accepted
         self.answers += other.answers
+        self.carried += other.carried
+        self.billed_apart += other.billed_apart
         self.held += other.held
         self.failed += other.failed
         self.must_return |= other.must_return
@@ -146,30 +165,62 @@ class Pusher:
         self._planned: list[Change] = []
         self.happenings = Happenings()
 
-    def settle(self, stream: PushStream) -> PushStream | None:
-        """Do what the open push needs now, if anything; None when the stream is not ours now."""
+    def settle(self, stream: PushStream, closes_at: datetime) -> PushStream | None:
+        """Do what the open push needs now, if anything; None when the stream is not ours now.
+
+        From `closes_at` on its period takes no usage any more.
+        """
         if stream.open is not None and stream.key.incarnation != self._incarnation:
             return self._supersede(stream)
-        match next_step(stream, self._clock.now()):
+        match next_step(stream, self._clock.now(), closes_at=closes_at):
             case Step.SEND:
                 return stream if self._is_paused(stream) else self._send(stream)
             case Step.RESOLVE:
                 return self._resolve(stream)
-            case Step.ABANDON:
-                return self._keep(Verdict(*abandon(stream, self._clock.now())))
+            case Step.ABANDON | Step.REPLACE | Step.ASK as step:
+                return self._keep(without_request(stream, step, self._clock.now()))
             case Step.WAIT:
                 self.happenings.held["waiting"] += 1
         return stream
 
-    def tell(self, stream: PushStream, desired: int, used_at: datetime, customer: Customer) -> None:
+    def tell(
+        self,
+        stream: PushStream,
+        desired: int,
+        *,
+        used_at: datetime,
+        closes_at: datetime,
+        customer: Customer,
+    ) -> None:
         """Plan the push from what Stripe has accepted to what is wanted; `send_planned` does it."""
-        planned = plan(stream, desired, self._clock.now(), used_at)
+        planned = plan(stream, desired, self._clock.now(), used_at, closes_at=closes_at)
         if isinstance(planned, Held):
             self._hold(planned)
+            if planned in {Held.NOTHING_NEW, Held.LATE_AFTER_CLOSE}:
+                self.let_go(stream)
             return
         self._planned.append(Change(planned, customer=None if stream.version else customer))
         if len(self._planned) == PUSHES_AT_ONCE:
             self.send_planned()
+
+    def let_go(self, stream: PushStream) -> None:
+        """Stop looking at a stream for which nothing is to be done before its counter changes."""
+        is_refused = stream.stopped is not None and stream.stopped.until is not None
+        if stream.version and stream.open is None and (stream.is_due or is_refused):
+            self._store(retired(stream))
+
+    def carry(self, carried: Carried, customer: Customer) -> None:
+        """Leave what a closed period was not told to the period that is open now."""
+        changes = [Change(one, customer=None if one.version else customer) for one in carried]
+        stored = self._pushes.store_together(changes)
+        if stored is None:
+            self._note_overtaken(1)
+            return
+        self.happenings.carried += 1
+        closed, receiving = stored
+        told_in = times.to_text(receiving.key.period.start)
+        out = canonical(closed.carried_out)
+        self._log("carried", closed, None, carried_out=out, told_in=told_in)
 
     def send_planned(self) -> None:
         """Stamp all planned pushes in one write, send each, and commit them in one more.
@@ -229,7 +280,7 @@ class Pusher:
 
     def _ask(self, stamped: PushStream) -> Answer:
         """Send the open push, once."""
-        answer = self._billing.send(meter_event(stamped))
+        answer = self._billing.send(request_of(stamped))
         self.happenings.sent += 1
         self.happenings.answers[name_of(answer)] += 1
         if isinstance(answer, NotAllowed):
@@ -302,7 +353,8 @@ class Pusher:
         """Look what the open push's own minute holds at Stripe."""
         push = stream.open
         assert push is not None
-        minute = Span(push.occurred_at, push.occurred_at + ONE_MINUTE)
+        length = ONE_MINUTE if stream.key.hour is None else ONE_HOUR
+        minute = Span(push.occurred_at, push.occurred_at + length)
         try:
             seen = self._total(stream, minute)
         except RetryableError:
@@ -325,9 +377,14 @@ class Pusher:
         return self._keep(Verdict(*closed))
 
     def begin(self, stream: PushStream) -> PushStream:
-        """A stream that was never stored; in a later life of the store, with what Stripe holds."""
+        """A stream that was never stored; in a later life of the store, with what Stripe holds.
+
+        Where a value is set it is told again, whatever Stripe holds.
+        """
         if stream.version or not self._incarnation:
             return stream
+        if stream.kind is not StreamKind.DELTA:
+            return replace(stream, is_due=True)
         period, now = stream.key.period, self._clock.now()
         end = min(floor_minute(period.end), floor_minute(now) + ONE_MINUTE)
         told = self._total(stream, Span(ceil_minute(period.start), end))
@@ -353,10 +410,18 @@ def name_of(answer: Answer) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)[1:]
 
 
-def meter_event(stream: PushStream) -> MeterEvent:
+def request_of(stream: PushStream) -> MeterEvent | UsageRecord:
     """What the stream's open push sends: nothing but what was frozen when it was planned."""
     push = stream.open
     assert push is not None
+    if stream.kind is StreamKind.LEGACY:
+        return UsageRecord(
+            account=stream.key.target.account,
+            subscription_item=stream.key.target.subscription_item,
+            quantity=push.value,
+            occurred_at=push.occurred_at,
+            idempotency_key=push.idempotency_key,
+        )
     return MeterEvent(
         account=stream.key.target.account,
         event_name=stream.key.target.event_name,

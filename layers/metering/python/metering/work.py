@@ -1,8 +1,8 @@
 """What a writer's run has to look at: counters in billing periods, grouped by Stripe customer."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
-from datetime import datetime
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from metering.counter import CounterKey
@@ -10,8 +10,15 @@ from metering.keys import join
 from metering.mapping import Customer
 from metering.names import CustomerRef, TenantId
 from metering.period import Span
+from metering.period_close import CLOSE_GRACE
 from metering.ports import Counters, Settings
-from metering.push import CLOSE_GRACE
+from metering.push import PushStream, StreamKind
+from metering.route import stream_kind
+
+MOMENT = timedelta(microseconds=1)
+SWEPT_AFTER_CLOSE = timedelta(days=3)
+"""How long a sweep still looks at a period that has ended: so what no writer told in time, because
+none ran, is dealt with as usage after the close. Later usage is seen by its change."""
 
 
 class Work(NamedTuple):
@@ -39,21 +46,50 @@ def changed_work(counters: Counters, settings: Settings, since: datetime) -> set
     }
 
 
+def needy_work(streams: Iterable[PushStream], settings: Settings) -> set[Work]:
+    """The counters of streams in need."""
+    streams = list(streams)
+    customers = customers_of((one.key.counter for one in streams), settings)
+    return {
+        Work(one.key.counter, _present_period(one, _customer(customers, one.key.counter)))
+        for one in streams
+    }
+
+
+def _present_period(stream: PushStream, customer: Customer) -> Span:
+    """A stream's period as the customer's calendar has it now: its end may have moved since."""
+    present = customer.calendar.period_of(stream.key.period.start)
+    return present if present.start == stream.key.period.start else stream.key.period
+
+
 def all_work(counters: Counters, settings: Settings, now: datetime) -> set[Work]:
-    """Every counter with usage in a period that is open."""
+    """Every counter with usage in a period that is open or ended lately.
+
+    A last value stands in each period until a newer one comes, so its counters are all there.
+    """
     known = [line for tenant in settings.tenants() for line in counters.known(tenant)]
     customers = customers_of((line.counter for line in known), settings)
     return {
         Work(line.counter, period)
         for line in known
-        for period in open_periods(_customer(customers, line.counter), now)
+        for period in _swept_periods(_customer(customers, line.counter), now)
         if line.newest >= period.start
+        or (_is_last(line.counter, settings) and now < period.end + CLOSE_GRACE)
     }
 
 
-def open_periods(customer: Customer, now: datetime) -> set[Span]:
-    """The period under way, and the one before it while its invoice still takes usage."""
-    return {customer.calendar.period_of(now), customer.calendar.period_of(now - CLOSE_GRACE)}
+def _is_last(counter: CounterKey, settings: Settings) -> bool:
+    mapping = settings.active_mapping(counter.tenant, counter.metric)
+    return mapping is not None and stream_kind(mapping) is StreamKind.LAST
+
+
+def _swept_periods(customer: Customer, now: datetime) -> Iterator[Span]:
+    """The period under way, and those before it that ended a short while ago."""
+    period = customer.calendar.period_of(now)
+    yield period
+    while period.start > now - SWEPT_AFTER_CLOSE:
+        period = customer.calendar.period_of(period.start - MOMENT)
+        yield period
 
 
 def groups(work: Collection[Work], settings: Settings) -> list[Group]:

@@ -19,7 +19,7 @@ from metering.advance import Advance, Life, World
 from metering.errors import InvariantBrokenError
 from metering.ports import Cursor, Pass, SetupError, WriterDesk
 from metering.pusher import Happenings, Pauses
-from metering.work import Group, Work, all_work, changed_work, groups
+from metering.work import Group, Work, all_work, changed_work, groups, needy_work
 
 log = logging.getLogger("metering.writer")
 
@@ -56,7 +56,8 @@ class Writer:
             InvariantBrokenError: some counters met a bug of ours; all others were dealt with.
         """
         try:
-            life = Life(self._world.billing.mode, self._world.pushes.incarnation())
+            pushes = self._world.pushes
+            life = Life(self._world.billing.mode, pushes.incarnation(), pushes.role)
         except SetupError as error:
             log.warning("nothing is told to Stripe: %s", error)
             return {"skipped": str(error)}
@@ -119,7 +120,7 @@ class _Run:
         now = self._world.clock.now()
         cursor = former or Cursor(now, now - SWEEP_EVERY)
         current = cursor.unfinished or _next_pass(cursor, now)
-        needy = {Work(one.key.counter, one.key.period) for one in self._world.pushes.in_need()}
+        needy = needy_work(self._world.pushes.in_need(), self._world.settings)
         if not self._deal_with(groups(needy, self._world.settings), _stay):
             return False
         rest = groups(self._work(cursor, current, now) - needy, self._world.settings)
@@ -133,7 +134,7 @@ class _Run:
         counters, settings = self._world.counters, self._world.settings
         if not current.is_sweep:
             return changed_work(counters, settings, cursor.looked_from - OVERLAP)
-        # A sweep sees open periods only; changes show what came too late for its period.
+        # A sweep sees the newest periods only; changes show what came too late for its period.
         lately = max(cursor.looked_from, now - LATELY) - OVERLAP
         return all_work(counters, settings, now) | changed_work(counters, settings, lately)
 

@@ -31,9 +31,9 @@ from metering.errors import RetryableError
 from metering.keys import join
 from metering.mapping import Customer
 from metering.names import CustomerRef, Metric, TenantId
-from metering.period import DAY, Span
+from metering.period import DAY, FIRST, Span, day_of
 from metering.ports import Change, PushHistory
-from metering.push import Mode, Push, PushStream
+from metering.push import Mode, Push, PushStream, Role
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -45,14 +45,19 @@ TRANSACTION_MAX = 100
 """Actions of one TransactWriteItems."""
 CHANGE_MAX = 4
 """Actions of one change at most: stream, its line among those in need, closed push, customer."""
-MONTH_AND_A_DAY = timedelta(days=32)
+LONGEST_PERIOD = timedelta(days=3 * 366)
+"""Stripe bills at least every three years."""
+MOMENT = timedelta(microseconds=1)
 INCARNATION_KEY = items.key(join("store"), "incarnation")
 
 
 class DynamoPushes:
-    """The `Pushes` port on DynamoDB."""
+    """The `Pushes` port on DynamoDB, for one role: it sees and stores no stream of the other's."""
 
-    def __init__(self, client: "DynamoDBClient", config: Config) -> None:
+    def __init__(
+        self, client: "DynamoDBClient", config: Config, role: Role = Role.PRIMARY
+    ) -> None:
+        self.role = role
         self._client = client
         self._table = config.table_prefix + "billing"
         self._settings_table = config.table_prefix + "settings"
@@ -61,7 +66,8 @@ class DynamoPushes:
 
     def streams(self, counter: CounterKey, period: Span) -> list[PushStream]:
         """See `Pushes.streams`."""
-        partition = items.partition_of(counter.tenant, counter.customer, period.start)
+        tenant, customer, _ = counter
+        partition = items.partition_of(self.role, tenant, customer, period.start)
         found = self._query(partition, items.stream_prefix(counter, period))
         return [items.read_stream(item) for item in found]
 
@@ -69,7 +75,7 @@ class DynamoPushes:
         self, tenant: TenantId, customer: CustomerRef, period: Span
     ) -> dict[Metric, list[PushStream]]:
         """See `Pushes.of_customer`. One query, about 1 KB per metric."""
-        partition = items.partition_of(tenant, customer, period.start)
+        partition = items.partition_of(self.role, tenant, customer, period.start)
         streams: dict[Metric, list[PushStream]] = defaultdict(list)
         for item in self._query(partition, items.period_prefix(customer, period)):
             stream = items.read_stream(item)
@@ -77,16 +83,15 @@ class DynamoPushes:
         return streams
 
     def overlapping(self, counter: CounterKey, period: Span) -> list[PushStream]:
-        """See `Pushes.overlapping`; periods are a month, so it looks at the months around."""
-        first = period.start.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        around = (first - DAY, first, (first + MONTH_AND_A_DAY).replace(day=1))
-        months = [month for month in around if month < period.end]
+        """See `Pushes.overlapping`; some 40 queries, since a period may have begun years before."""
+        months = months_around(period)
         tenant, customer, _ = counter
         found = (
             items.read_stream(item)
             for month in months
             for item in self._query(
-                items.partition_of(tenant, customer, month), items.customer_prefix(customer)
+                items.partition_of(self.role, tenant, customer, month),
+                items.customer_prefix(customer),
             )
         )
         return [
@@ -109,7 +114,7 @@ class DynamoPushes:
     def of_month(self, tenant: TenantId, month: str) -> Iterator[PushStream]:
         """See `Pushes.of_month`."""
         for shard in range(items.STREAM_SHARDS):
-            for item in self._query(items.streams_partition(tenant, month, shard)):
+            for item in self._query(items.streams_partition(self.role, tenant, month, shard)):
                 yield items.read_stream(item)
 
     def in_need(self) -> list[PushStream]:
@@ -117,7 +122,7 @@ class DynamoPushes:
         listed = [
             {"pk": item["stream_pk"], "sk": item["stream_sk"]}
             for shard in range(items.IN_NEED_SHARDS)
-            for item in self._query(items.in_need_partition(shard))
+            for item in self._query(items.in_need_partition(self.role, shard))
         ]
         batches = batched(listed, KEYS_MAX, strict=False)
         return [items.read_stream(item) for batch in batches for item in self._get_many(batch)]
@@ -166,10 +171,15 @@ class DynamoPushes:
         """
         stored: list[PushStream | None] = []
         for batch in batched(changes, TRANSACTION_MAX // CHANGE_MAX, strict=False):
-            stored += self._store_together(batch)
+            stored += self._store_in_one(batch)
         return stored
 
-    def _store_together(self, changes: Sequence[Change]) -> list[PushStream | None]:
+    def store_together(self, changes: Sequence[Change]) -> list[PushStream] | None:
+        """See `Pushes.store_together`. One transaction; 2 to 4 write units per stream."""
+        stored = [_next_version(change.stream) for change in changes]
+        return stored if self._write(self._writes_of(changes, stored)) else None
+
+    def _store_in_one(self, changes: Sequence[Change]) -> list[PushStream | None]:
         """In one transaction; where the condition of one does not hold, each in its own."""
         stored = [_next_version(change.stream) for change in changes]
         if len(changes) > 1 and self._write(self._writes_of(changes, stored)):
@@ -190,6 +200,7 @@ class DynamoPushes:
 
     def _writes(self, change: Change, stored: PushStream) -> Iterator[Item]:
         before = change.stream
+        assert before.key.target.role is self.role, f"{before.key.id} is not the {self.role}'s"
         yield {"Put": self._put_stream(stored, before=before.version)}
         if stored.is_listed and not before.is_listed:
             yield {"Put": self._put_in_need(stored)}
@@ -234,6 +245,18 @@ class DynamoPushes:
             raise
         return True
 
+    def claim(self, stream: PushStream) -> bool:
+        """See `Pushes.claim`. 1 write unit."""
+        item = items.claim_item(stream)
+        put: Item = {
+            "TableName": self._table,
+            "Item": item,
+            "ConditionExpression": "attribute_not_exists(pk) OR #owner = :owner",
+            "ExpressionAttributeNames": {"#owner": "owner"},
+            "ExpressionAttributeValues": {":owner": item["owner"]},
+        }
+        return self._write([{"Put": put}])
+
     # --- the store's life and the accounts ---
 
     def incarnation(self) -> int:
@@ -241,9 +264,22 @@ class DynamoPushes:
         item = self._get(INCARNATION_KEY)
         return int(item["number"]["N"]) if item else 0
 
+    def raise_incarnation(self) -> int:
+        """See `Pushes.raise_incarnation`."""
+        with retryable():
+            answer = self._client.update_item(
+                TableName=self._table,
+                Key=INCARNATION_KEY,
+                UpdateExpression="ADD #number :one",
+                ExpressionAttributeNames={"#number": "number"},
+                ExpressionAttributeValues={":one": {"N": "1"}},
+                ReturnValues="UPDATED_NEW",
+            )
+        return int(answer["Attributes"]["number"]["N"])
+
     def pause(self, account: str, mode: Mode, until: datetime, reason: str) -> None:
         """See `Pushes.pause`."""
-        item = _pause_key(account, mode) | {
+        item = _pause_key(self.role, account, mode) | {
             "until": {"S": times.to_text(until)},
             "reason": {"S": reason},
         }
@@ -252,7 +288,7 @@ class DynamoPushes:
 
     def paused_until(self, account: str, mode: Mode) -> datetime | None:
         """See `Pushes.paused_until`."""
-        item = self._get(_pause_key(account, mode))
+        item = self._get(_pause_key(self.role, account, mode))
         return times.from_text(item["until"]["S"]) if item else None
 
 
@@ -260,9 +296,23 @@ def _next_version(stream: PushStream) -> PushStream:
     return replace(stream, version=stream.version + 1, is_listed=stream.needs_attention)
 
 
+def months_around(period: Span) -> list[datetime]:
+    """The months in which a period that shares time with this one may begin, the latest first."""
+    last = _first_of_month(min(period.end - MOMENT, period.start + LONGEST_PERIOD))
+    earliest = _first_of_month(max(period.start, FIRST + LONGEST_PERIOD) - LONGEST_PERIOD)
+    months = [last]
+    while months[-1] > earliest:
+        months.append(_first_of_month(months[-1] - DAY))
+    return months
+
+
+def _first_of_month(instant: datetime) -> datetime:
+    return day_of(instant).replace(day=1)
+
+
 def _overlaps(one: Span, other: Span) -> bool:
     return one.start != other.start and one.start < other.end and other.start < one.end
 
 
-def _pause_key(account: str, mode: Mode) -> Item:
-    return items.key(join("account", account, mode), "pause")
+def _pause_key(role: Role, account: str, mode: Mode) -> Item:
+    return items.key(join("account", account, mode, role), "pause")

@@ -3,21 +3,40 @@
 streams   pk = tenant, month of the period's start, shard    sk = customer, start, metric, stream id
 pushes    pk = stream id                                     sk = number, ten digits
 in need   pk = shard                                         sk = stream id
+claims    pk = target                                        sk = month
 
-A customer's streams of a period stand together, so one query finds those of all its metrics.
+A customer's streams of a period stand together, so one query finds those of all its metrics. The
+shadow's streams, and the list of those in need, stand in partitions of their own.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from metering import times
+from metering.adapters.dynamodb.invoice_item_attributes import (
+    invoice_item_attributes,
+    read_invoice_item,
+)
 from metering.counter import CounterKey
 from metering.keys import digest, join, shard_of
 from metering.minutes import Gap, Minutes
 from metering.names import CustomerRef, Identifier, Metric, TenantId
 from metering.period import Span
-from metering.push import Mode, Push, PushState, PushStream, Stop, StreamKey, Target
+from metering.push import (
+    Carry,
+    Mode,
+    Push,
+    PushState,
+    PushStream,
+    Role,
+    Stop,
+    StreamKey,
+    StreamKind,
+    Target,
+)
+from metering.quantity import canonical
 
 type Item = dict[str, Any]
 
@@ -34,14 +53,19 @@ def key(partition: str, sort: str) -> Item:
     return {"pk": {"S": partition}, "sk": {"S": sort}}
 
 
-def streams_partition(tenant: TenantId, month: str, shard: int) -> str:
+def streams_partition(role: Role, tenant: TenantId, month: str, shard: int) -> str:
     """One of the partitions that hold a tenant's streams of a month."""
-    return join("streams", tenant, month, str(shard))
+    return join(_named(role, "streams"), tenant, month, str(shard))
 
 
-def partition_of(tenant: TenantId, customer: CustomerRef, instant: datetime) -> str:
+def _named(role: Role, name: str) -> str:
+    """What a partition's key begins with: no partition holds streams of both roles."""
+    return name if role is Role.PRIMARY else f"{role}_{name}"
+
+
+def partition_of(role: Role, tenant: TenantId, customer: CustomerRef, instant: datetime) -> str:
     """The partition that holds a customer's streams of the periods that begin in a month."""
-    return streams_partition(tenant, f"{instant:%Y-%m}", shard_of(customer, STREAM_SHARDS))
+    return streams_partition(role, tenant, f"{instant:%Y-%m}", shard_of(customer, STREAM_SHARDS))
 
 
 def customer_prefix(customer: CustomerRef) -> str:
@@ -65,8 +89,16 @@ def stream_prefix(counter: CounterKey, period: Span) -> str:
 def stream_key(stream: PushStream) -> Item:
     """Where a stream stands."""
     counter, period = stream.key.counter, stream.key.period
-    partition = partition_of(counter.tenant, counter.customer, period.start)
+    role = stream.key.target.role
+    partition = partition_of(role, counter.tenant, counter.customer, period.start)
     return key(partition, stream_prefix(counter, period) + stream.key.id)
+
+
+def claim_item(stream: PushStream) -> Item:
+    """Which counter sets a target's value in the periods that begin in a month."""
+    month = f"{stream.key.period.start:%Y-%m}"
+    owner = {"owner": {"S": digest(join(*stream.key.counter)).hex()}}
+    return key(join("target", *stream.key.target), join("set_by", month)) | owner
 
 
 def pushes_partition(stream_id: str) -> str:
@@ -74,15 +106,16 @@ def pushes_partition(stream_id: str) -> str:
     return join("pushes", stream_id)
 
 
-def in_need_partition(shard: int) -> str:
+def in_need_partition(role: Role, shard: int) -> str:
     """One of the partitions that list the streams in need."""
-    return join("in_need", str(shard))
+    return join(_named(role, "in_need"), str(shard))
 
 
 def in_need_key(stream: PushStream) -> Item:
     """Where a stream is listed while it is in need."""
     stream_id = stream.key.id
-    return key(in_need_partition(shard_of(stream_id, IN_NEED_SHARDS)), stream_id)
+    shard = shard_of(stream_id, IN_NEED_SHARDS)
+    return key(in_need_partition(stream.key.target.role, shard), stream_id)
 
 
 # --- streams --------------------------------------------------------------------------------------
@@ -90,12 +123,14 @@ def in_need_key(stream: PushStream) -> Item:
 
 def stream_item(stream: PushStream) -> Item:
     """A stream with its open push; its version and listing as they are given."""
-    target, counter, period, incarnation = stream.key
+    target, counter, period, incarnation, hour = stream.key
     item = stream_key(stream) | {
         "account": {"S": target.account},
         "mode": {"S": target.mode},
         "event_name": {"S": target.event_name},
         "stripe_customer": {"S": target.customer},
+        "subscription_item": {"S": target.subscription_item},
+        "role": {"S": target.role},
         "tenant": {"S": counter.tenant},
         "customer": {"S": counter.customer},
         "metric": {"S": counter.metric},
@@ -104,15 +139,23 @@ def stream_item(stream: PushStream) -> Item:
         "incarnation": {"N": str(incarnation)},
         "meter": {"S": stream.meter_id},
         "scale": {"N": str(stream.scale)},
+        "kind": {"S": stream.kind},
         "accepted": {"N": str(stream.accepted)},
         "next_seq": {"N": str(stream.next_seq)},
         "gaps": {"S": ",".join(f"{gap.first}-{gap.last}" for gap in stream.minutes.gaps)},
+        "carried_in": {"L": [_carry_attributes(carry) for carry in stream.carried_in]},
+        "carried_out": {"N": canonical(stream.carried_out)},
+        "items": {"L": [{"M": invoice_item_attributes(one)} for one in stream.items]},
+        "counted_seq": {"N": str(stream.counted_seq)},
+        "due": {"BOOL": stream.is_due},
         "version": {"N": str(stream.version)},
         "listed": {"BOOL": stream.is_listed},
-        **_instants(accepted_at=stream.accepted_at),
+        **_instants(accepted_at=stream.accepted_at, hour=hour),
     }
     if stream.open is not None:
         item["open"] = {"M": push_attributes(stream.open)}
+    if stream.item is not None:
+        item["item"] = {"M": invoice_item_attributes(stream.item)}
     if stream.stopped is not None:
         item["stopped"] = {"M": _stop_attributes(stream.stopped)}
     return item
@@ -124,12 +167,19 @@ def read_stream(item: Mapping[str, Any]) -> PushStream:
         key=_read_key(item),
         meter_id=item["meter"]["S"],
         scale=int(item["scale"]["N"]),
+        kind=StreamKind(item["kind"]["S"]),
         accepted=int(item["accepted"]["N"]),
         accepted_at=_instant(item, "accepted_at"),
         next_seq=int(item["next_seq"]["N"]),
         open=read_push(item["open"]["M"]) if "open" in item else None,
         minutes=_read_minutes(item["gaps"]["S"]),
         stopped=_read_stop(item["stopped"]["M"]) if "stopped" in item else None,
+        carried_in=tuple(_read_carry(line["M"]) for line in item["carried_in"]["L"]),
+        carried_out=Decimal(item["carried_out"]["N"]),
+        item=read_invoice_item(item["item"]["M"]) if "item" in item else None,
+        items=tuple(read_invoice_item(one["M"]) for one in item["items"]["L"]),
+        counted_seq=int(item["counted_seq"]["N"]),
+        is_due=item["due"]["BOOL"],
         version=int(item["version"]["N"]),
         is_listed=item["listed"]["BOOL"],
     )
@@ -139,19 +189,34 @@ def _read_key(item: Mapping[str, Any]) -> StreamKey:
     texts = {name: value["S"] for name, value in item.items() if "S" in value}
     return StreamKey(
         Target(
-            texts["account"], Mode(texts["mode"]), texts["event_name"], texts["stripe_customer"]
+            texts["account"],
+            Mode(texts["mode"]),
+            texts["event_name"],
+            texts["stripe_customer"],
+            texts["subscription_item"],
+            Role(texts["role"]),
         ),
         CounterKey(
             TenantId(texts["tenant"]), CustomerRef(texts["customer"]), Metric(texts["metric"])
         ),
         Span(times.from_text(texts["period_start"]), times.from_text(texts["period_end"])),
         int(item["incarnation"]["N"]),
+        _instant(item, "hour"),
     )
 
 
 def _read_minutes(text: str) -> Minutes:
     pairs = (part.split("-") for part in text.split(","))
     return Minutes(tuple(Gap(int(first), int(last)) for first, last in pairs))
+
+
+def _carry_attributes(carry: Carry) -> Item:
+    from_period = {"S": times.to_text(carry.from_period)}
+    return {"M": {"from_period": from_period, "quantity": {"N": canonical(carry.quantity)}}}
+
+
+def _read_carry(item: Mapping[str, Any]) -> Carry:
+    return Carry(times.from_text(item["from_period"]["S"]), Decimal(item["quantity"]["N"]))
 
 
 def _stop_attributes(stop: Stop) -> Item:
@@ -178,6 +243,7 @@ def push_attributes(push: Push) -> Item:
         "seq": {"N": str(push.seq)},
         "identifier": {"S": push.identifier},
         "delta": {"N": str(push.delta)},
+        "value": {"S": push.value},
         "state": {"S": push.state},
         "key_generation": {"N": str(push.key_generation)},
         "attempts": {"N": str(push.attempts)},
@@ -202,6 +268,7 @@ def read_push(item: Mapping[str, Any]) -> Push:
         seq=int(item["seq"]["N"]),
         identifier=Identifier(item["identifier"]["S"]),
         delta=int(item["delta"]["N"]),
+        value=item["value"]["S"],
         occurred_at=times.from_text(item["occurred_at"]["S"]),
         planned_at=times.from_text(item["planned_at"]["S"]),
         state=PushState(item["state"]["S"]),
