@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -17,14 +18,18 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from functions.api import call
 from functions.api.answers import answer
-from functions.api.fields import Body, Quantity, TenantQuery, When
+from functions.api.fields import Body, CustomerQuery, MetricName, Quantity, TenantQuery, When
 from functions.api.routing import new_router, serve
 from metering import quantity, reconciliation_summary, wiring
 from metering.auth import Scope
-from metering.errors import BadRequestError
-from metering.names import Metric
+from metering.counter import CounterKey
+from metering.errors import BadRequestError, NotFoundError
+from metering.evidence import MinuteSeen, SpanSeen
+from metering.names import CustomerRef, Metric
 from metering.period import month_named
-from metering.reconciliation import Report, Row, Status
+from metering.push import quantity_of
+from metering.reconciler import Examined
+from metering.reconciliation import Finding, Look, Proposal, Repair, Row, Status
 from metering.reconciliation_summary import Drift
 
 router = new_router()
@@ -48,12 +53,31 @@ Month = Annotated[
 ]
 
 
+class LookState(Body):
+    """An hour or a minute at Stripe."""
+
+    start: When
+    end: When
+    expected: Quantity
+    """What our pushes put there."""
+    seen: Quantity
+    """What Stripe holds there."""
+    identifier: str
+    """Of the push that is stamped with this minute; empty for an hour, or a minute of nobody's."""
+    first_seen_at: When | None
+    """When it was first seen to lack the push; a second look an hour later confirms it."""
+
+
 class FindingState(Body):
     """One cause of a difference."""
 
     cause: str
     amount: Quantity
     explanation: str
+    is_settled: bool
+    """Whether what was to be done about it is done or decided."""
+    looks: list[LookState]
+    """The hours and minutes that show it."""
 
 
 class RowState(Body):
@@ -73,11 +97,61 @@ class RowState(Body):
     pushed_total: Quantity
     stripe_total: Quantity | None
     """Null when Stripe was not asked or has no such meter."""
+    invoiced_total: Quantity | None
+    """What the period's invoice bills; null while there is none."""
+    invoice: str
     diff: Quantity
     """The ledger less Stripe."""
     status: str
+    cause: str
+    """The first finding's; empty when there is nothing to say."""
+    explanation: str
     findings: list[FindingState]
     created_at: When
+
+
+class RowDetails(Body):
+    """A row as it is now, with its hours and minutes at Stripe."""
+
+    row: RowState
+    is_complete: bool
+    """Whether the reads allowed for one question sufficed to look into every hour that differs."""
+    hours: list[LookState]
+    """Every hour in which something was told or is held."""
+    minutes: list[LookState]
+    """The minutes that hold something else than was told."""
+
+
+class RowsNow(Body):
+    """A customer's metric in the billing periods that begin in a month."""
+
+    period: str
+    rows: list[RowDetails]
+
+
+class Suggestion(Body):
+    """What a person could do about a difference; no run does it by itself."""
+
+    metric: str
+    customer_ref: str
+    period_start: When
+    cause: str
+    amount: Quantity
+    """By how much what Stripe was told should change."""
+    explanation: str
+
+
+class RepairState(Body):
+    """A difference that the run put right by itself."""
+
+    metric: str
+    customer_ref: str
+    period_start: When
+    cause: str
+    amount: Quantity
+    identifier: str
+    """Of the push that was taken back."""
+    explanation: str
 
 
 class RowSummary(Body):
@@ -95,8 +169,9 @@ class PeriodReport(Body):
 
     period: str
     reports: list[RowState]
-    suggested_adjustments: list[str]
-    """Empty: what the ledger holds is never bent to what Stripe says."""
+    suggested_adjustments: list[Suggestion]
+    """Of what Stripe was told: what the ledger holds is never bent to what Stripe says."""
+    repairs: list[RepairState]
     summary: RowSummary
 
 
@@ -113,17 +188,53 @@ def period_report(
     if format_ == "csv":
         lines = [_csv_line(row, period) for row in rows]
         return _csv(_CSV_HEADER, lines, f"reconciliation_{tenant}_{period}.csv")
-    states = [_row(report, row) for row in rows] if report else []
+    if report is None:
+        return answer(
+            PeriodReport(
+                period=period,
+                reports=[],
+                suggested_adjustments=[],
+                repairs=[],
+                summary=_summary(()),
+            )
+        )
     return answer(
         PeriodReport(
-            period=period, reports=states, suggested_adjustments=[], summary=_summary(rows)
+            period=period,
+            reports=[_row(report.id, report.created_at, row) for row in rows],
+            suggested_adjustments=[_suggestion(one) for one in report.proposals],
+            repairs=[_repair(one) for one in report.repairs],
+            summary=_summary(rows),
         )
     )
 
 
-def _row(report: Report, row: Row) -> RowState:
+def _suggestion(proposal: Proposal) -> Suggestion:
+    return Suggestion(
+        metric=proposal.counter.metric,
+        customer_ref=proposal.counter.customer,
+        period_start=proposal.period.start,
+        cause=proposal.cause,
+        amount=proposal.amount,
+        explanation=proposal.text,
+    )
+
+
+def _repair(repair: Repair) -> RepairState:
+    return RepairState(
+        metric=repair.counter.metric,
+        customer_ref=repair.counter.customer,
+        period_start=repair.period.start,
+        cause=repair.cause,
+        amount=repair.amount,
+        identifier=repair.identifier,
+        explanation=repair.text,
+    )
+
+
+def _row(report_id: str, created_at: datetime, row: Row) -> RowState:
     return RowState(
-        id=report.id,
+        id=report_id,
         tenant_id=row.counter.tenant,
         metric=row.counter.metric,
         customer_ref=row.counter.customer,
@@ -134,13 +245,35 @@ def _row(report: Report, row: Row) -> RowState:
         counted_total=row.counted,
         pushed_total=row.pushed,
         stripe_total=row.stripe,
+        invoiced_total=row.invoiced,
+        invoice=row.invoice.invoice if row.invoice else "",
         diff=row.difference,
         status=row.status,
-        findings=[
-            FindingState(cause=one.cause, amount=one.amount, explanation=one.explanation)
-            for one in row.findings
-        ],
-        created_at=report.created_at,
+        cause=row.cause,
+        explanation=row.explanation,
+        findings=[_finding(one) for one in row.findings],
+        created_at=created_at,
+    )
+
+
+def _finding(finding: Finding) -> FindingState:
+    return FindingState(
+        cause=finding.cause,
+        amount=finding.amount,
+        explanation=finding.explanation,
+        is_settled=finding.is_settled,
+        looks=[_look(look) for look in finding.looks],
+    )
+
+
+def _look(look: Look) -> LookState:
+    return LookState(
+        start=look.span.start,
+        end=look.span.end,
+        expected=look.expected,
+        seen=look.seen,
+        identifier=look.identifier,
+        first_seen_at=look.first_seen_at,
     )
 
 
@@ -153,6 +286,50 @@ def _summary(rows: Sequence[Row]) -> RowSummary:
         resolved=statuses.count(Status.RESOLVED),
         max_diff=max((abs(row.difference) for row in rows), default=Decimal(0)),
     )
+
+
+# --- one row, now ---------------------------------------------------------------------------------
+
+
+@serve(router, "GET /v1/reconciliation/<period>/rows", RowsNow, tag="reconciliation")
+def rows_now(
+    period: Annotated[Month, Path()],
+    customer_ref: CustomerQuery,
+    metric: Annotated[MetricName, Query()],
+    tenant_id: TenantQuery = None,
+) -> Response[Any]:
+    """One customer's metric read anew, with its hours and minutes at Stripe; nothing is kept.
+
+    At most 50 requests for reading are made to Stripe.
+    """
+    tenant = call.current().tenant_with(*READ)
+    counter = CounterKey(tenant, CustomerRef(customer_ref), Metric(metric))
+    found = wiring.current().reconciler.examine(tenant, period, counter, reads_max=READS_MAX)
+    if not found:
+        raise NotFoundError(
+            f"no usage of {metric} by {customer_ref} in a billing period that begins in {period}"
+        )
+    return answer(RowsNow(period=period, rows=[_details(one) for one in found]))
+
+
+def _details(one: Examined) -> RowDetails:
+    evidence = one.evidence
+    return RowDetails(
+        row=_row("", wiring.current().clock.now(), one.row),
+        is_complete=evidence is not None and evidence.is_complete,
+        hours=[_span(hour, one.scale) for hour in evidence.hours] if evidence else [],
+        minutes=[_minute(minute, one.scale) for minute in evidence.minutes] if evidence else [],
+    )
+
+
+def _span(hour: SpanSeen, scale: int) -> LookState:
+    return _look(Look(hour.span, quantity_of(hour.expected, scale), quantity_of(hour.seen, scale)))
+
+
+def _minute(minute: MinuteSeen, scale: int) -> LookState:
+    identifier = minute.told.push.identifier if minute.told else ""
+    expected, seen = quantity_of(minute.expected, scale), quantity_of(minute.seen, scale)
+    return _look(Look(minute.span, expected, seen, identifier))
 
 
 # --- summary --------------------------------------------------------------------------------------
@@ -290,6 +467,7 @@ def run(sent: Annotated[RunRequest, FromBody()]) -> Response[Any]:
 _CSV_HEADER = (
     *("subscription_item_id", "period", "local", "stripe", "drift_abs", "drift_pct", "status"),
     *("metric", "customer_ref", "cause"),
+    *("ledger", "counter", "pushed", "invoiced", "invoice", "explanation"),
 )
 _SUMMARY_HEADER = ("metric", "local", "stripe", "drift_abs", "drift_pct", "items")
 
@@ -307,6 +485,12 @@ def _csv_line(row: Row, period: str) -> list[str]:
         _harmless(row.counter.metric),
         _harmless(row.counter.customer),
         row.cause,
+        _number(row.ledger),
+        _number(row.counted),
+        _number(row.pushed),
+        _number(row.invoiced),
+        row.invoice.invoice if row.invoice else "",
+        _harmless(row.explanation),
     ]
 
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from metering import wiring
 from metering.errors import RetryableError
 from metering.names import TenantId
+from metering.reconciler import READS_MAX
 from metering.reconciliation import Report, Status
-from metering.survey import READS_MAX
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Make reports; answers what each found, and for whom there was no time."""
     wired = wiring.current()
     tenants = [TenantId(event["tenantId"])] if "tenantId" in event else wired.settings.tenants()
-    months = [event["period"]] if "period" in event else wired.reconciler.months()
     verify = bool(event.get("verify", False))
     reads_max = int(event.get("readsMax", READS_MAX))
     reports, left = [], []
-    for tenant, month in [(tenant, month) for month in months for tenant in tenants]:
+    asked = [(tenant, month) for tenant in tenants for month in _months(event, tenant)]
+    for tenant, month in sorted(asked, key=lambda one: one[1], reverse=True):
         if context.get_remaining_time_in_millis() < RESERVE / timedelta(milliseconds=1):
             left.append([tenant, month])
             continue
@@ -51,6 +51,12 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     return {"reports": reports, "left": left}
 
 
+def _months(event: Mapping[str, Any], tenant: TenantId) -> list[str]:
+    if "period" in event:
+        return [event["period"]]
+    return wiring.current().reconciler.months(tenant)
+
+
 def _told(report: Report) -> dict[str, Any]:
     unsettled = [row for row in report.rows if row.status is Status.INVESTIGATE]
     causes = sorted({finding.cause for row in unsettled for finding in row.findings})
@@ -62,6 +68,8 @@ def _told(report: Report) -> dict[str, Any]:
         "investigate": len(unsettled),
         "causes": causes,
         "stripeReads": report.stripe_reads,
+        "repairs": len(report.repairs),
+        "proposals": len(report.proposals),
     }
     log.info("reconciliation: %s", told)
     return told

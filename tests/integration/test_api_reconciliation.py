@@ -14,9 +14,10 @@ from metering.auth import Scope
 from metering.counter import CounterKey
 from metering.names import CustomerRef, Metric, TenantId
 from metering.period import Span
-from metering.reconciliation import Cause, Finding, Report, Row, Status
+from metering.reconciliation import Cause, Finding, Proposal, Repair, Report, Row, Status
 from metering.wiring import Wiring
 from tests.api_client import Answer, Api, api_of, meter
+from tests.billing_world import BillingWorld
 from tests.builders import NOON, an_entry
 from tests.fake_billing import FakeBilling
 
@@ -98,18 +99,104 @@ def test_a_months_report_holds_each_rows_numbers_and_causes(wiring: Wiring, api:
         "countedTotal": Decimal("12345678901234.123457"),
         "pushedTotal": 2,
         "stripeTotal": 2,
+        "invoicedTotal": None,
+        "invoice": "",
         "diff": Decimal("12345678901232.123457"),
         "status": "investigate",
+        "cause": "awaiting_push",
+        "explanation": "Not told yet.",
         "findings": [
             {
                 "cause": "awaiting_push",
                 "amount": Decimal("12345678901232.123457"),
                 "explanation": "Not told yet.",
+                "isSettled": False,
+                "looks": [],
             }
         ],
         "createdAt": "2026-11-20T12:00:00.000Z",
     }
     assert found["reports"][2]["stripeTotal"] is None
+
+
+def test_what_was_repaired_and_what_is_proposed_stand_beside_the_rows(
+    wiring: Wiring, api: Api
+) -> None:
+    row = a_row("5", "5")
+    about = (row.counter, row.period)
+    repair = Repair(*about, Cause.ASYNC_REJECTED, Decimal(7), "u1.x.1", "Taken back.")
+    proposal = Proposal(*about, Cause.FOREIGN_WRITER, Decimal("-2.5"), "Find the writer.")
+    report = Report("rep-1", ACME, "2026-11", NOON, (row,), 0, (repair,), (proposal,))
+    wiring.reports.save(report)
+
+    found = body(api.get("/v1/reconciliation/2026-11"))
+
+    common = {
+        "metric": "api_calls",
+        "customerRef": "cus_A",
+        "periodStart": "2026-11-01T00:00:00.000Z",
+    }
+    assert found["suggestedAdjustments"] == [
+        common
+        | {
+            "cause": "foreign_writer",
+            "amount": Decimal("-2.5"),
+            "explanation": "Find the writer.",
+        }
+    ]
+    assert found["repairs"] == [
+        common
+        | {
+            "cause": "async_rejected",
+            "amount": 7,
+            "identifier": "u1.x.1",
+            "explanation": "Taken back.",
+        }
+    ]
+    assert wiring.reports.latest(ACME, "2026-11") == report
+
+
+def test_one_row_is_looked_at_now_hour_by_hour_and_minute_by_minute(
+    billing: BillingWorld,
+) -> None:
+    billing.map()
+    billing.stand_in.add_customers(["cus_A"])
+    billing.use("10")
+    billing.write()
+    billing.advance(2 * timedelta(hours=1))
+    at = NOON + timedelta(minutes=25)
+    billing.stand_in.send_foreign_event("api_calls", "cus_A", "3", timestamp=int(at.timestamp()))
+    demo = api_of(billing.wiring, "demo")
+    asked = {"customerRef": "cus_A", "metric": "api_calls"}
+
+    found = body(demo.get("/v1/reconciliation/2026-11/rows", **asked))
+
+    (row,) = found["rows"]
+    nobody = {"identifier": "", "firstSeenAt": None}
+    assert (row["row"]["cause"], row["row"]["status"]) == ("foreign_writer", "investigate")
+    assert row["isComplete"]
+    assert row["hours"] == [
+        nobody
+        | {
+            "start": "2026-11-20T12:00:00.000Z",
+            "end": "2026-11-20T13:00:00.000Z",
+            "expected": 10,
+            "seen": 13,
+        }
+    ]
+    assert row["minutes"] == [
+        nobody
+        | {
+            "start": "2026-11-20T12:25:00.000Z",
+            "end": "2026-11-20T12:26:00.000Z",
+            "expected": 0,
+            "seen": 3,
+        }
+    ]
+    assert body(demo.get("/v1/reconciliation/2026-11"))["reports"] == []
+    unknown = demo.get("/v1/reconciliation/2026-11/rows", **(asked | {"metric": "other"}))
+    assert unknown.status == 404
+    assert "no usage of other by cus_A" in unknown.body["message"]
 
 
 def test_only_the_latest_run_is_shown_and_summed(wiring: Wiring, api: Api) -> None:
@@ -204,6 +291,12 @@ def test_a_report_as_csv_begins_with_the_peers_columns(wiring: Wiring, api: Api)
             "metric",
             "customer_ref",
             "cause",
+            "ledger",
+            "counter",
+            "pushed",
+            "invoiced",
+            "invoice",
+            "explanation",
         ],
         [
             "si_1",
@@ -216,6 +309,12 @@ def test_a_report_as_csv_begins_with_the_peers_columns(wiring: Wiring, api: Api)
             "api_calls",
             "'=cmd()",
             "awaiting_push",
+            "10",
+            "10",
+            "8",
+            "",
+            "",
+            "Not told yet.",
         ],
     ]
     name = 'attachment; filename="reconciliation_acme_2026-11.csv"'

@@ -7,23 +7,27 @@ from typing import Any
 
 import pytest
 
-from metering.comparison import Facts, Reading, compare, recount
+from metering.comparison import compare
 from metering.counter import NO_USAGE, Aggregation, Usage, usage_of
+from metering.facts import Facts, Reading, recount
 from metering.period import Span
 from metering.push import (
+    Carry,
     Mode,
     Push,
     PushState,
     PushStream,
     Stop,
     StreamKey,
+    StreamKind,
     Target,
     close,
-    plan,
     stamp,
 )
-from metering.reconciliation import Cause, Row, Status
+from metering.reconciliation import Cause, InvoiceNumber, Row, Status
+from metering.tenant_settings import AfterClose
 from tests.builders import NOON, a_counter, an_entry
+from tests.push_steps import plan
 
 NOVEMBER = Span(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -172,7 +176,7 @@ def test_held_usage_tells_what_holds_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", ["unmapped", "no_stripe_customer", "no_meter", "last_not_pushed_yet"]
+    "reason", ["unmapped", "no_stripe_customer", "no_meter", "subscription_item_missing"]
 )
 def test_usage_without_a_way_to_stripe_says_what_is_missing(reason: str) -> None:
     row = row_of(no_route=reason, streams=(), stripe=None)
@@ -224,6 +228,96 @@ def test_what_was_not_read_is_not_ok() -> None:
 
     assert causes(row) == [(Cause.NOT_READ, Decimal(0))]
     assert row.status is Status.INVESTIGATE
+
+
+LAST = replace(TOLD, kind=StreamKind.LAST, accepted_at=NOON - HOUR)
+
+
+def test_a_last_value_is_compared_with_the_newest_that_was_told() -> None:
+    older = StreamKey(Target("", Mode.TEST, "old", "cus_A"), COUNTER, NOVEMBER)
+    before = replace(LAST, key=older, accepted=99, accepted_at=NOON - 2 * HOUR)
+
+    assert row_of(streams=[before, LAST]).status is Status.OK
+    assert row_of(streams=[before, LAST]).pushed == 10
+
+
+def test_a_last_value_that_somebody_else_set_is_named_with_both_values() -> None:
+    row = row_of(streams=[LAST], stripe=read("12"))
+
+    assert causes(row) == [(Cause.FOREIGN_WRITER, Decimal(-2))]
+    assert "Stripe's last value is 12, and it was told 10" in row.explanation
+
+
+def test_usage_records_are_not_expected_to_be_read_back() -> None:
+    assert row_of(streams=[replace(TOLD, kind=StreamKind.LEGACY)], stripe=None).findings == ()
+
+
+def test_what_was_told_after_the_days_reading_is_noted_and_ok() -> None:
+    kept = Reading(Decimal(7), NOON - HOUR, told=Decimal(7))
+
+    row = row_of(stripe=kept)
+
+    assert causes(row) == [(Cause.READ_EARLIER, Decimal(3))]
+    assert row.status is Status.OK
+    assert row.told_at_reading == 7
+
+
+# --- after the close ------------------------------------------------------------------------------
+
+LATE: dict[str, Any] = {"streams": [replace(TOLD, accepted=7)], "stripe": Reading(Decimal(7), NOON)}
+AFTER = NOVEMBER.end + HOUR
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "text"),
+    [
+        (AfterClose.CARRY_FORWARD, Status.INVESTIGATE, "told in the open period"),
+        (AfterClose.INVOICE_ITEM, Status.INVESTIGATE, "billed apart"),
+        (AfterClose.UNBILLED, Status.RESOLVED, "not billed"),
+    ],
+)
+def test_late_usage_says_what_the_policy_makes_of_it(
+    policy: AfterClose, status: Status, text: str
+) -> None:
+    row = row_of(AFTER, **LATE, after_close=policy)
+
+    assert causes(row) == [(Cause.LATE_AFTER_CLOSE, Decimal(3))]
+    assert row.status is status
+    assert text in row.explanation
+
+
+def test_what_was_carried_out_is_resolved_and_the_rest_is_not() -> None:
+    carried = [replace(TOLD, accepted=7, carried_out=Decimal(2))]
+
+    row = row_of(AFTER, streams=carried, stripe=read("7"))
+
+    assert causes(row) == [
+        (Cause.LATE_AFTER_CLOSE, Decimal(2)),
+        (Cause.LATE_AFTER_CLOSE, Decimal(1)),
+    ]
+    assert [one.is_settled for one in row.findings] == [True, False]
+    assert row.status is Status.INVESTIGATE
+
+
+def test_usage_that_was_carried_in_is_expected_at_stripe_and_noted() -> None:
+    carry = Carry(NOVEMBER.start - timedelta(days=31), Decimal(5))
+
+    row = row_of(streams=[replace(TOLD, accepted=15, carried_in=(carry,))], stripe=read("15"))
+
+    assert causes(row) == [(Cause.CARRIED_IN, Decimal(5))]
+    assert "2026-10-01" in row.explanation
+    assert row.status is Status.OK
+
+
+def test_a_total_below_zero_is_billed_as_zero_and_noted() -> None:
+    below = replace(TOLD, accepted=-4, carried_in=(Carry(NOVEMBER.start, Decimal(-14)),))
+
+    row = row_of(
+        streams=[below], stripe=read("-4"), invoice=InvoiceNumber("in_1", Decimal(0), is_final=True)
+    )
+
+    assert (Cause.NEGATIVE_TOTAL, Decimal(-4)) in causes(row)
+    assert row.status is Status.OK
 
 
 # --- notes and epsilon ----------------------------------------------------------------------------

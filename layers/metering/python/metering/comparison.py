@@ -4,100 +4,36 @@ They are read in the order Stripe, pushes, counter, ledger. What happens meanwhi
 make a later number run ahead, and that is what the causes explain that pass by themselves.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from metering.counter import EMPTY, NO_USAGE, Aggregation, CounterKey, Tally, Usage, tally_of
-from metering.event import LedgerEntry
-from metering.period import Span
-from metering.push import Push, PushState, PushStream, is_closed, is_stopped, quantity_of, wanted
+from metering import times
+from metering.facts import (
+    SETTLED_AFTER,
+    ZERO,
+    Facts,
+    exact_sum,
+    mark_of,
+)
+from metering.period_close import takes_usage_until
+from metering.push import (
+    PushState,
+    PushStream,
+    StreamKind,
+    is_stopped,
+)
 from metering.quantity import EXACT, canonical
-from metering.reconciliation import NOTES, Cause, Finding, Row, Status
-
-SETTLED_AFTER = timedelta(minutes=15)
-"""From the receipt of an event to when it must be in its counter, whatever the traffic."""
-SUMMARY_LAG = timedelta(minutes=30)
-"""From Stripe's answer to when an event must be in its summary; Stripe publishes no figure."""
-ZERO = Decimal(0)
-
-
-@dataclass(slots=True)
-class Recount:
-    """What the ledger's entries of one counter and period add up to."""
-
-    counted: Tally = EMPTY
-    late: Tally = EMPTY
-    settled: int = 0
-    """How many of the counted entries must have reached the counter by now."""
-
-    def add(self, entry: LedgerEntry, now: datetime) -> None:
-        """Count one more entry."""
-        if entry.is_late:
-            self.late += tally_of(entry.event)
-            return
-        self.counted += tally_of(entry.event)
-        self.settled += entry.received_at <= now - SETTLED_AFTER
-
-
-def recount(entries: Iterable[LedgerEntry], now: datetime) -> Recount:
-    """What entries of one counter and period add up to."""
-    sums = Recount()
-    for entry in entries:
-        sums.add(entry, now)
-    return sums
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A counter's part of what Stripe has summed up, in the metric's unit."""
-
-    total: Decimal
-    read_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """All that is known of one counter and billing period."""
-
-    counter: CounterKey
-    period: Span
-    aggregation: Aggregation
-    ledger: Recount
-    usage: Usage = NO_USAGE
-    """What the counter holds."""
-    scale: int = 0
-    """Of the mapping: Stripe is told whole units of 10^-scale."""
-    streams: Sequence[PushStream] = ()
-    no_route: str = ""
-    """Why its usage is not told to Stripe (a `NoRoute`)."""
-    held: str = ""
-    """Why the writer holds it back (a `Held`)."""
-    stripe: Reading | None = None
-    recent: Sequence[Push] = ()
-    """Pushes that were accepted less than `SUMMARY_LAG` before Stripe was read."""
-    subscription_item_id: str = ""
-
-    @property
-    def counted(self) -> Decimal:
-        """The counter's number."""
-        return self.usage.counted.value(self.aggregation)
-
-    @property
-    def recounted(self) -> Decimal:
-        """The ledger's number."""
-        return self.ledger.counted.value(self.aggregation)
-
-    @property
-    def pushed(self) -> Decimal:
-        """What Stripe has accepted."""
-        return sum((stream.accepted_quantity for stream in self.streams), ZERO)
-
-    @property
-    def tellable(self) -> Decimal:
-        """What Stripe should have been told of the counter's number."""
-        return quantity_of(wanted(self.counted, self.scale), self.scale)
+from metering.reconciliation import (
+    NOTES,
+    WRONG_WHATEVER_THE_AMOUNT,
+    Cause,
+    Finding,
+    Row,
+    Status,
+)
+from metering.stripe_findings import between_pushes_and_stripe, open_quantity
+from metering.tenant_settings import AfterClose
 
 
 def compare(facts: Facts, now: datetime, *, epsilon: Decimal = ZERO) -> Row:
@@ -109,9 +45,13 @@ def compare(facts: Facts, now: datetime, *, epsilon: Decimal = ZERO) -> Row:
     findings = (
         *_between_ledger_and_counter(facts),
         *_between_counter_and_pushes(facts, now),
-        *_between_pushes_and_stripe(facts),
+        *between_pushes_and_stripe(facts, now),
+        *_between_pushes_and_invoice(facts),
+        *facts.inventory,
         *_notes(facts),
     )
+    stripe = facts.stripe
+    told = stripe.told if stripe and stripe.told is not None else facts.pushed
     return Row(
         counter=facts.counter,
         period=facts.period,
@@ -119,17 +59,29 @@ def compare(facts: Facts, now: datetime, *, epsilon: Decimal = ZERO) -> Row:
         ledger=facts.recounted,
         counted=facts.counted,
         pushed=facts.pushed,
-        stripe=facts.stripe.total if facts.stripe else None,
-        stripe_read_at=facts.stripe.read_at if facts.stripe else None,
+        stripe=stripe.total if stripe else None,
+        stripe_read_at=stripe.read_at if stripe else None,
         findings=findings,
-        status=Status.OK if all(_is_fine(one, epsilon) for one in findings) else Status.INVESTIGATE,
+        status=_status(findings, epsilon),
+        invoice=facts.invoice,
+        told_at_reading=told if stripe else None,
+        recounted_at=facts.recounted_at,
+        usage_mark=facts.recount_mark,
     )
+
+
+def _status(findings: Iterable[Finding], epsilon: Decimal) -> Status:
+    differences = [one for one in findings if not _is_fine(one, epsilon)]
+    if not differences:
+        return Status.OK
+    is_settled = all(one.is_settled for one in differences)
+    return Status.RESOLVED if is_settled else Status.INVESTIGATE
 
 
 def _is_fine(finding: Finding, epsilon: Decimal) -> bool:
     if finding.cause in NOTES:
         return True
-    return finding.cause is not Cause.NOT_READ and abs(finding.amount) <= epsilon
+    return finding.cause not in WRONG_WHATEVER_THE_AMOUNT and abs(finding.amount) <= epsilon
 
 
 # --- ledger and counter ---------------------------------------------------------------------------
@@ -137,7 +89,7 @@ def _is_fine(finding: Finding, epsilon: Decimal) -> bool:
 
 def _between_ledger_and_counter(facts: Facts) -> Iterator[Finding]:
     amount = facts.recounted - facts.counted
-    counted, recounted = facts.usage.counted.count, facts.ledger.counted.count
+    counted, recounted = facts.usage.entries, facts.ledger.usage.entries
     if amount == 0 and counted == recounted:
         return
     if facts.ledger.settled <= counted < recounted:
@@ -166,7 +118,10 @@ def _between_counter_and_pushes(facts: Facts, now: datetime) -> Iterator[Finding
     amount = EXACT.subtract(facts.tellable, facts.pushed)
     pushes = [stream for stream in facts.streams if stream.open is not None]
     yield from (_open_push(stream) for stream in pushes)
-    rest = amount - sum((_open_quantity(stream) for stream in pushes), ZERO)
+    rest = EXACT.subtract(amount, exact_sum(map(open_quantity, pushes)))
+    if facts.carried_out:
+        yield _carried_out(facts)
+    rest = EXACT.subtract(rest, facts.carried_out)
     if rest != 0:
         yield _not_told(facts, rest, now)
 
@@ -175,18 +130,17 @@ _NO_ROUTE_TEXTS = {
     "unmapped": "The metric has no active mapping, so its usage is counted and not told to Stripe.",
     "no_stripe_customer": "Nobody said which Stripe customer this is; PUT /v1/customers/{ref}.",
     "no_meter": "The mapping names no Billing Meter; give its meterId and meterEventName.",
-    "last_not_pushed_yet": "The last value needs a `last` meter, which is not pushed to yet.",
+    "subscription_item_missing": (
+        "The mapping's price has no meter, and the customer no subscription item of that price;"
+        " name the subscription with PUT /v1/customers/{ref}."
+    ),
 }
-
-
-def _open_quantity(stream: PushStream) -> Decimal:
-    return quantity_of(stream.open.delta, stream.scale) if stream.open else ZERO
 
 
 def _open_push(stream: PushStream) -> Finding:
     push = stream.open
     assert push is not None
-    amount = _open_quantity(stream)
+    amount = open_quantity(stream)
     if push.state is PushState.UNKNOWN:
         text = (
             f"Nobody knows whether push {push.identifier} of {canonical(amount)} counted"
@@ -198,74 +152,104 @@ def _open_push(stream: PushStream) -> Finding:
     return Finding(Cause.IN_FLIGHT, amount, text)
 
 
+def _carried_out(facts: Facts) -> Finding:
+    amount = facts.carried_out
+    text = (
+        f"{canonical(amount)} were counted after the period's invoice was closed, and are told in"
+        " a later period instead (policy carry_forward)."
+    )
+    return Finding(Cause.LATE_AFTER_CLOSE, amount, text, is_settled=True)
+
+
 def _not_told(facts: Facts, amount: Decimal, now: datetime) -> Finding:
     stops = [one.stopped for one in facts.streams if one.stopped and is_stopped(one, now)]
-    if stops:
+    is_over = now >= takes_usage_until(facts.period, facts.close)
+    if stops and not is_over:
         text = f"Stripe was not told {canonical(amount)}: {stops[0].message}"
         return Finding(Cause.REFUSED, amount, text)
     if facts.held:
         text = f"The writer holds back {canonical(amount)}: {facts.held}."
         return Finding(Cause.HELD, amount, text)
-    if is_closed(facts.period, now):
-        text = f"{canonical(amount)} were counted after the period's invoice was closed."
-        return Finding(Cause.LATE_AFTER_CLOSE, amount, text)
+    if is_over:
+        return _late(facts, amount)
     text = f"{canonical(amount)} wait for the writer's next run."
     return Finding(Cause.AWAITING_PUSH, amount, text)
 
 
-# --- pushes and Stripe ----------------------------------------------------------------------------
+def _late(facts: Facts, amount: Decimal) -> Finding:
+    policy = facts.after_close
+    if policy is AfterClose.CARRY_FORWARD and not all(map(_is_carried, facts.streams)):
+        policy = AfterClose.UNBILLED
+    text = (
+        f"{canonical(amount)} were counted after the period's invoice was closed"
+        f" {_POLICY_TEXTS[policy]}"
+    )
+    is_settled = policy is AfterClose.UNBILLED
+    return Finding(Cause.LATE_AFTER_CLOSE, amount, text, is_settled=is_settled)
 
 
-def _between_pushes_and_stripe(facts: Facts) -> Iterator[Finding]:
-    if facts.stripe is None:
-        if facts.streams:
-            yield Finding(Cause.NOT_READ, ZERO, "Stripe's summary was not read in this run.")
-        return
-    amount = EXACT.subtract(facts.pushed, facts.stripe.total)
-    if amount == 0 or _arrived(facts, -amount):
-        return
-    if _may_lag(facts, amount):
-        text = f"{canonical(amount)} of the last pushes are not in Stripe's summary yet."
-        yield Finding(Cause.STRIPE_LAG, amount, text)
-    elif amount > 0:
-        text = f"Stripe accepted {canonical(amount)} that its summary does not hold."
-        yield Finding(Cause.LOST_PUSH, amount, text)
-    else:
+def _is_carried(stream: PushStream) -> bool:
+    """Only what adds up can be told in another period."""
+    return stream.kind is StreamKind.DELTA
+
+
+_POLICY_TEXTS = {
+    AfterClose.CARRY_FORWARD: "and will be told in the open period by the writer's next run.",
+    AfterClose.INVOICE_ITEM: "and are to be billed apart, by an invoice item.",
+    AfterClose.UNBILLED: "and are not billed (policy unbilled, or a value that does not add up).",
+}
+
+
+# --- pushes and the invoice -----------------------------------------------------------------------
+
+
+def _between_pushes_and_invoice(facts: Facts) -> Iterator[Finding]:
+    if facts.pushed < 0:
         text = (
-            f"Stripe's summary holds {canonical(-amount)} that this system never sent; look for"
-            " other writers to the meter."
+            f"Stripe was told {canonical(facts.pushed)} in all: it bills 0 for that, and carries"
+            " nothing over."
         )
-        yield Finding(Cause.FOREIGN_WRITER, amount, text)
-
-
-def _arrived(facts: Facts, surplus: Decimal) -> bool:
-    """Whether Stripe is ahead by exactly the open pushes that may have reached it."""
-    sent = [stream for stream in facts.streams if stream.open and stream.open.attempts]
-    return bool(sent) and surplus == sum((_open_quantity(stream) for stream in sent), ZERO)
-
-
-def _may_lag(facts: Facts, missing: Decimal) -> bool:
-    """Whether the pushes of the last minutes can explain what is missing."""
-    scales = {stream.key.id: stream.scale for stream in facts.streams}
-    deltas = [quantity_of(push.delta, scales[_stream_id(push)]) for push in facts.recent]
-    lowest = sum((delta for delta in deltas if delta < 0), ZERO)
-    highest = sum((delta for delta in deltas if delta > 0), ZERO)
-    return lowest <= missing <= highest
-
-
-def _stream_id(push: Push) -> str:
-    return push.identifier.split(".")[1]
+        yield Finding(Cause.NEGATIVE_TOTAL, facts.pushed, text)
+    if facts.invoice is None:
+        return
+    # What is below zero is billed as 0.
+    amount = EXACT.subtract(max(facts.pushed, ZERO), facts.invoice.quantity)
+    if amount == 0:
+        return
+    billed = (
+        f"Invoice {facts.invoice.invoice} bills {canonical(facts.invoice.quantity)}, Stripe was"
+        f" told {canonical(facts.pushed)}"
+    )
+    if facts.invoice.is_final:
+        yield Finding(Cause.INVOICE_DIFFERS, amount, f"{billed}.")
+    else:
+        yield Finding(Cause.LINE_LAGS, amount, f"{billed}; the lines of a draft may lag.")
 
 
 # --- notes ----------------------------------------------------------------------------------------
 
 
 def _notes(facts: Facts) -> Iterator[Finding]:
-    remainder = EXACT.subtract(facts.counted, facts.tellable)
+    if facts.recounted_at is not None and facts.recount_mark != mark_of(facts.usage):
+        text = (
+            f"The ledger agreed with the counter at {times.to_iso_ms(facts.recounted_at)}; what was"
+            " counted since is recounted by a later run."
+        )
+        yield Finding(Cause.RECOUNTED_EARLIER, ZERO, text)
+    due = EXACT.add(facts.counted, facts.carried_in)
+    remainder = EXACT.subtract(due, facts.tellable)
     if remainder and not facts.no_route:
         text = f"{canonical(remainder)} is less than Stripe is told in; the next push carries it."
         yield Finding(Cause.REMAINDER, remainder, text)
-    held = facts.ledger.late.value(facts.aggregation)
+    held = facts.ledger.usage.late_value(facts.aggregation)
     if held:
-        text = f"{canonical(held)} of {facts.ledger.late.count} late events await approval."
+        count = facts.ledger.usage.late.count
+        text = f"{canonical(held)} of {count} late events await approval."
         yield Finding(Cause.LATE_HELD, held, text)
+    if facts.carried_in:
+        starts = sorted({carry.from_period for one in facts.streams for carry in one.carried_in})
+        periods = ", ".join(f"{start:%Y-%m-%d}" for start in starts)
+        text = (
+            f"{canonical(facts.carried_in)} belong to closed periods ({periods}) and are told here."
+        )
+        yield Finding(Cause.CARRIED_IN, facts.carried_in, text)

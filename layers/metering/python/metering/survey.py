@@ -1,55 +1,82 @@
-"""Gathering what reconciliation compares, in the order Stripe, pushes, counters, ledger."""
+"""Gathering what reconciliation compares, in the order Stripe, pushes, counters, ledger.
+
+Reads are kept few. A row that agreed keeps its reading of Stripe for a day (`stripe_totals`). A
+counter of an open period whose ledger was read and agreed is recounted when it has changed, as far
+as a run's bound goes, and after a day at the latest. So an event that never reached its counter is
+noticed within a day; at once when its period closes, or by a run that verifies.
+"""
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import NamedTuple
 
-from metering.comparison import SUMMARY_LAG, Facts, Reading, Recount, recount
-from metering.counter import CounterKey, Usage, total
+from metering.counter import NO_USAGE, CounterKey, Usage, total
+from metering.drill_down import DrillDown, Histories, Reads, Total
 from metering.errors import RetryableError
-from metering.names import CustomerRef, Metric, TenantId
+from metering.evidence import Evidence, together
+from metering.facts import (
+    SUMMARY_LAG,
+    ZERO,
+    Facts,
+    Reading,
+    Recount,
+    Recounted,
+    mark_of,
+    recount,
+    recount_kept,
+    recounted,
+)
+from metering.inventory import Inventory
+from metering.invoice_numbers import Billed, InvoiceNumbers
+from metering.mapping import Mapping as MeterMapping
+from metering.names import CustomerRef, Identifier, Metric, TenantId
 from metering.period import Span, month_named
+from metering.period_close import PeriodClose, PeriodState, takes_usage_until
 from metering.ports import (
     Billing,
     Clock,
     Counters,
     IndexOffError,
+    InvoiceLines,
     Ledger,
+    PeriodCloses,
     Pushes,
     Settings,
     SetupError,
+    StripeCustomers,
 )
-from metering.push import (
-    CLOSE_GRACE,
-    ONE_MINUTE,
-    Held,
-    Mode,
-    Push,
-    PushState,
-    PushStream,
-    Target,
-    ceil_minute,
-    floor_minute,
-    quantity_of,
-)
-from metering.quantity import floor_scaled
-from metering.reconciliation import Row, Status
+from metering.push import Held, Mode, Push, PushState, PushStream, Role, Target
+from metering.reconciliation import InvoiceNumber, Row
 from metering.route import conflict, fresh_stream, no_route
+from metering.stripe_findings import needs_search
+from metering.stripe_totals import (
+    Due,
+    Seen,
+    Streams,
+    Totals,
+    Wish,
+    due_for,
+    in_order,
+    kept_reading,
+    total_of,
+    totals_of,
+)
 from metering.work import Customers, Work, customers_of
 
 log = logging.getLogger("metering.reconciler")
 
-READS_MAX = 1_000
-"""Summaries asked of Stripe in one run."""
-READING_LASTS = timedelta(hours=23)
-"""How long a row that agrees keeps its reading while nothing is pushed."""
-CHECKED_AFTER_CLOSE = timedelta(days=1)
-"""How long the rows of a closed period are still compared anew."""
+CHECKED_AFTER_CLOSE = timedelta(hours=60)
+"""How long the rows of a closed period are still compared anew: longer than usage may be late by
+default."""
+RECOUNT_LASTS = timedelta(hours=23)
+"""How long a counter that has not changed is taken to agree with the ledger."""
+RECOUNTS_MAX = 4_000
+"""Counters that have changed since they agreed, less than a day ago, and are recounted in one run;
+the rest of them follow in later runs."""
 THREADS = 8
 MOMENT = timedelta(microseconds=1)
 
@@ -63,84 +90,110 @@ class Sources(NamedTuple):
     pushes: Pushes
     billing: Billing
     clock: Clock
+    closes: PeriodCloses
+    invoice_lines: InvoiceLines
+    stripe_customers: StripeCustomers
 
 
-class Total(NamedTuple):
-    """One running total at Stripe in one billing period."""
+class Asked(NamedTuple):
+    """What a survey is about, and how closely it looks."""
 
-    target: Target
-    meter_id: str
-    period: Span
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What Stripe said of a total, in scaled units."""
-
-    scaled: int
-    at: datetime
+    tenant: TenantId
+    month: str
+    verify: bool = False
+    """Read everything anew: no row keeps an earlier reading or recount."""
+    only: CounterKey | None = None
+    """One counter alone, whose hours are looked at even when its totals agree."""
 
 
-type Streams = dict[Work, list[PushStream]]
+type _ByMetric = dict[Metric, Usage]
+type _Usage = Mapping[tuple[CustomerRef, Span], _ByMetric]
 
 
 class Survey:
     """All facts about a tenant's counters in the billing periods that begin in one month.
 
     `former` are the rows of the latest report: what they still answer is not asked again.
+    `reported` is what Stripe's error reports say of our pushes.
     """
 
     def __init__(
         self,
         sources: Sources,
-        tenant: TenantId,
-        month: str,
+        asked: Asked,
         former: Mapping[Work, Row],
-        reads_max: int = READS_MAX,
+        reads: Reads,
+        reported: Mapping[Identifier, str] | None = None,
     ) -> None:
         self.now = sources.clock.now()
-        self.reads = 0
         self._sources = sources
-        self._tenant = tenant
-        self._month = month
+        self._asked = asked
         self._former = former
-        self._reads_max = reads_max
+        self._reads = reads
+        self._reported = reported or {}
+        self._totals = Totals(sources.billing, reads, self.now)
+        self._evidence: dict[Total, Evidence] = {}
+        self._inventory = Inventory(sources.billing, sources.stripe_customers, reads)
         self._life = self._find_life()
+        self._closes = {
+            (close.customer, close.period.start): close
+            for close in sources.closes.of_month(asked.tenant, asked.month)
+        }
+
+    @property
+    def seen(self) -> Mapping[Total, Seen]:
+        """The totals that were read."""
+        return self._totals.seen
 
     def facts(self) -> list[Facts]:
         """The facts of every counter that must be compared anew, in no order."""
         with ThreadPoolExecutor(THREADS, "survey") as pool:
             streams = self._streams()
             work = self._work(streams)
-            read = dict(pool.map(self._read, self._to_read(streams, work)))
+            self._totals.read(self._wishes(streams, work), pool)
             streams = self._streams()
             parts = {(one.counter.customer, one.period) for one in work}
             usage = dict(pool.map(self._usage, parts))
             ledger = self._recounts(work, usage, pool)
-            readings = self._readings(streams, read)
-            return [
-                self._facts_of(one, streams.get(one, []), usage, ledger[one], readings.get(one))
+            readings = self._readings(streams)
+            facts = {
+                one: self._facts_of(one, streams.get(one, []), usage, ledger[one], readings)
                 for one in work
-            ]
+            }
+        self._search(facts, streams)
+        self._look_up_invoices(facts)
+        return [self._with_inventory(one) for one in facts.values()]
 
     # --- what to look at ---
 
     def _work(self, streams: Streams) -> list[Work]:
-        month = month_named(self._month)
-        known = list(self._sources.counters.known(self._tenant))
+        asked = self._asked
+        month = month_named(asked.month)
+        customer = asked.only.customer if asked.only else None
+        known = list(self._sources.counters.known(asked.tenant, customer=customer))
         customers = self._customers([line.counter for line in known])
         found = set(streams)
         for line in known:
-            customer = customers[self._tenant, line.counter.customer]
-            # Periods are a month long, so exactly one begins in each month.
-            period = customer.calendar.period_of(month.end - MOMENT)
-            if line.newest >= period.start and period.start <= self.now:
-                found.add(Work(line.counter, period))
-        return [one for one in found if not self._is_settled(one)]
+            who = customers[asked.tenant, line.counter.customer]
+            for period in who.calendar.periods_beginning_in(month):
+                if period.start <= min(line.newest, self.now):
+                    found.add(Work(line.counter, period))
+        if asked.only:
+            return [one for one in found if one.counter == asked.only]
+        return [one for one in found if not self._is_settled(one, streams.get(one, []))]
 
-    def _is_settled(self, work: Work) -> bool:
-        closed_at = work.period.end + CLOSE_GRACE
-        return work in self._former and self.now >= closed_at + CHECKED_AFTER_CLOSE
+    def _is_settled(self, work: Work, streams: Sequence[PushStream]) -> bool:
+        row, close = self._former.get(work), self._close_of(work)
+        if row is None or (close is not None and close.state is not PeriodState.CLOSED):
+            return False
+        if due_for(row, streams, close, self.now) is Due.CLOSING:
+            return False
+        if close is not None and close.invoice and not (row.invoice and row.invoice.is_final):
+            return False
+        return self.now >= takes_usage_until(work.period, close) + CHECKED_AFTER_CLOSE
+
+    def _close_of(self, work: Work) -> PeriodClose | None:
+        return self._closes.get((work.counter.customer, work.period.start))
 
     def _customers(self, counters: Iterable[CounterKey]) -> Customers:
         return customers_of(counters, self._sources.settings)
@@ -148,118 +201,180 @@ class Survey:
     # --- pushes ---
 
     def _streams(self) -> Streams:
-        found: Streams = defaultdict(list)
-        for stream in self._sources.pushes.of_month(self._tenant, self._month):
-            found[Work(stream.key.counter, stream.key.period)].append(stream)
-        return {work: self._of_this_life(streams) for work, streams in found.items()}
+        found: dict[tuple[CounterKey, datetime], list[PushStream]] = defaultdict(list)
+        for stream in self._sources.pushes.of_month(self._asked.tenant, self._asked.month):
+            found[stream.key.counter, stream.key.period.start].append(stream)
+        customers = self._customers(counter for counter, _ in found)
+        return {
+            _work_of(counter, streams, customers): self._of_this_life(streams)
+            for (counter, _), streams in found.items()
+        }
 
     def _of_this_life(self, streams: list[PushStream]) -> list[PushStream]:
         """Those of our key's mode, less the ones that a later life of the store has begun anew."""
-        newest: dict[Target, PushStream] = {}
+        newest: dict[tuple[Target, datetime | None], PushStream] = {}
         for stream in sorted(streams, key=lambda one: one.key.incarnation):
             if self._life is None or stream.key.target.mode is self._life[0]:
-                newest[stream.key.target] = stream
+                newest[stream.key.target, stream.key.hour] = stream
         return sorted(newest.values(), key=lambda one: one.key.id)
 
-    def _find_life(self) -> tuple[Mode, int] | None:
-        """Our key's mode and the store's incarnation; None while there is no key."""
+    def _find_life(self) -> tuple[Mode, int, Role] | None:
+        """Our key's mode, the store's incarnation and whom it is for; None while there is no key."""
         try:
-            return self._sources.billing.mode, self._sources.pushes.incarnation()
+            pushes = self._sources.pushes
+            return self._sources.billing.mode, pushes.incarnation(), pushes.role
         except SetupError as error:
             log.warning("Stripe is not read: %s", error)
             return None
 
     # --- Stripe ---
 
-    def _to_read(self, streams: Streams, work: Iterable[Work]) -> list[Total]:
+    def _wishes(self, streams: Streams, work: Iterable[Work]) -> Iterator[Wish]:
         if self._life is None:
-            return []
-        wanted = {
-            _total_of(stream)
-            for one in work
-            if self._kept_reading(one, streams.get(one, [])) is None
-            for stream in streams.get(one, [])
-        }
-        chosen = sorted(wanted)[: self._reads_max]
-        if len(chosen) < len(wanted):
-            log.warning(
-                "%d of %d totals are not read: budget", len(wanted) - len(chosen), len(wanted)
-            )
-        self.reads = len(chosen)
-        return chosen
+            return
+        for one in work:
+            own = streams.get(one, [])
+            due = self._due(one, own)
+            if due is not None:
+                row = self._former.get(one)
+                read_at = row.stripe_read_at if row else None
+                for total_ in totals_of(own):
+                    yield Wish(due, read_at or one.period.start, total_)
 
-    def _read(self, wanted: Total) -> tuple[Total, _Read | None]:
-        target, meter_id, period = wanted
-        end = min(floor_minute(period.end), floor_minute(self.now) + ONE_MINUTE)
-        span = Span(ceil_minute(period.start), end)
-        if span.start >= span.end:
-            return wanted, _Read(0, self.now)
-        try:
-            seen = self._sources.billing.total(meter_id, target.customer, span, target.account)
-        except (RetryableError, SetupError) as error:
-            log.warning("%s of %s is not read: %s", target.event_name, target.customer, error)
-            return wanted, None
-        return wanted, _Read(floor_scaled(seen, 0), self.now)
-
-    def _kept_reading(self, work: Work, streams: list[PushStream]) -> Reading | None:
-        """The latest report's reading, where nothing was pushed since and all agreed."""
+    def _due(self, work: Work, streams: Sequence[PushStream]) -> Due | None:
         row = self._former.get(work)
-        if row is None or row.stripe is None or row.stripe_read_at is None:
-            return None
-        is_fresh = self.now - row.stripe_read_at < READING_LASTS
-        pushed = sum((stream.accepted_quantity for stream in streams), Decimal(0))
-        is_same = row.status is Status.OK and row.pushed == row.stripe == pushed
-        is_quiet = not any(stream.open for stream in streams)
-        return (
-            Reading(row.stripe, row.stripe_read_at) if is_fresh and is_same and is_quiet else None
-        )
+        due = due_for(row, streams, self._close_of(work), self.now)
+        if due in {Due.CLOSING, Due.IN_DOUBT} or not streams:
+            return due
+        is_doubted = any(self._is_reported(stream) for stream in streams)
+        return Due.IN_DOUBT if self._asked.verify or self._asked.only or is_doubted else due
 
-    def _readings(
-        self, streams: Streams, read: Mapping[Total, _Read | None]
-    ) -> dict[Work, Reading | None]:
-        """Each counter's part of what Stripe said.
+    def _is_reported(self, stream: PushStream) -> bool:
+        return any(stream.key.id in identifier for identifier in self._reported)
 
-        Where several counters feed one total, each is given what it pushed, and the first of them
-        what is over or missing: Stripe cannot say whose that is.
-        """
-        parts = _parts(streams, read)
-        readings: dict[Work, Reading | None] = {}
+    def _readings(self, streams: Streams) -> dict[Work, Reading]:
+        readings = self._totals.readings(streams, self._evidence)
         for work, own in streams.items():
-            kept = self._kept_reading(work, own)
-            found = [parts.get(stream.key.id) for stream in own]
-            known = [part for part in found if part is not None]
-            if kept is not None and not known:
-                readings[work] = kept
-            elif known and len(known) == len(found):
-                told = sum((part.total for part in known), Decimal(0))
-                readings[work] = Reading(told, min(part.read_at for part in known))
+            row = self._former.get(work)
+            if work in readings or self._asked.verify or row is None:
+                continue
+            if due_for(row, own, self._close_of(work), self.now) in {None, Due.SPARE}:
+                readings[work] = kept_reading(row)
         return readings
+
+    def _search(self, facts: dict[Work, Facts], streams: Streams) -> None:
+        """Look into the totals that differ, and tell the counters' facts what was found."""
+        doubted = [one for one in facts.values() if self._asked.only or needs_search(one)]
+        wanted = {
+            total_ for one in doubted for total_ in totals_of(one.streams) if total_ in self.seen
+        }
+        for total_ in sorted(wanted):
+            self._search_one(total_, streams)
+        if not self._evidence:
+            return
+        readings = self._readings(streams)
+        for work, one in facts.items():
+            if self._evidence.keys() & totals_of(one.streams):
+                found = self._evidence_for(one, streams)
+                facts[work] = replace(one, stripe=readings.get(work), evidence=found)
+
+    def _search_one(self, wanted: Total, streams: Streams) -> None:
+        feeding = _feeding(wanted, streams)
+        search = DrillDown(
+            billing=self._sources.billing,
+            reads=self._reads,
+            total=wanted,
+            own=lambda: self._histories(feeding),
+            neighbours=lambda: self._neighbours(feeding, wanted),
+            now=self.now,
+        )
+        try:
+            self._evidence[wanted] = search.search(self._first_looks())
+        except (RetryableError, SetupError) as error:
+            log.warning("%s is not looked into: %s", wanted, error)
+
+    def _histories(self, streams: Iterable[PushStream]) -> Histories:
+        return [(one, self._sources.pushes.history(one)) for one in streams]
+
+    def _neighbours(self, streams: Iterable[PushStream], wanted: Total) -> Histories:
+        """What the same counters told in the periods before and after."""
+        found = []
+        for counter in {stream.key.counter for stream in streams}:
+            customer = self._sources.settings.customer(counter.tenant, counter.customer)
+            for instant in (wanted.period.start - MOMENT, wanted.period.end):
+                period = customer.calendar.period_of(instant)
+                found += self._sources.pushes.of_period(counter, period)
+        return [(one, pushes) for one, pushes in found if one.key.target == wanted.target]
+
+    def _first_looks(self) -> dict[Identifier, datetime]:
+        """When the former report's pushes were first found missing."""
+        return {
+            Identifier(look.identifier): look.first_seen_at
+            for row in self._former.values()
+            for finding in row.findings
+            for look in finding.looks
+            if look.first_seen_at is not None
+        }
+
+    def _evidence_for(self, facts: Facts, streams: Streams) -> Evidence:
+        """What was found of a counter's own pushes; and of nobody's here, if it comes first."""
+        own = {stream.key.id for stream in facts.streams}
+        found = []
+        for total_ in sorted(totals_of(facts.streams) & self._evidence.keys()):
+            one, feeding = self._evidence[total_], in_order(_feeding(total_, streams))
+            others = {stream.key.id for stream in feeding} - own
+            found.append(one.part_of(own, others, is_first=feeding[0].key.id in own))
+        return together(found)
 
     # --- counters and ledger ---
 
-    def _usage(
-        self, part: tuple[CustomerRef, Span]
-    ) -> tuple[tuple[CustomerRef, Span], "_ByMetric"]:
+    def _usage(self, part: tuple[CustomerRef, Span]) -> tuple[tuple[CustomerRef, Span], _ByMetric]:
         customer, period = part
-        buckets = self._sources.counters.usage(self._tenant, customer, period)
+        buckets = self._sources.counters.usage(self._asked.tenant, customer, period)
         by_metric: dict[Metric, list[Usage]] = defaultdict(list)
         for (metric, _), usage in buckets.items():
             by_metric[metric].append(usage)
         return part, {metric: total(usages) for metric, usages in by_metric.items()}
 
-    def _recounts(
-        self,
-        work: list[Work],
-        usage: Mapping[tuple[CustomerRef, Span], "_ByMetric"],
-        pool: ThreadPoolExecutor,
-    ) -> dict[Work, Recount]:
-        """The ledger of each counter, by its index; where that cannot serve, by one pass."""
+    def _recounts(self, work: list[Work], usage: _Usage, pool: Executor) -> dict[Work, Recounted]:
+        """The ledger of each counter; of some, that it agreed when it was last read."""
+        kept = self._kept_recounts(work, usage)
+        wanted = [one for one in work if one not in kept]
+        counts = self._count(wanted, usage, pool)
+        return kept | {
+            one: recounted(count, _usage_of(one, usage), self.now) for one, count in counts.items()
+        }
+
+    def _kept_recounts(self, work: Iterable[Work], usage: _Usage) -> dict[Work, Recounted]:
+        """Of counters that need not be recounted, or not in this run as too many come first."""
+        agreed = {one: row for one in work if (row := self._agreed(one)) is not None}
+        changed = [
+            one for one, row in agreed.items() if row.usage_mark != mark_of(_usage_of(one, usage))
+        ]
+        changed.sort(key=lambda one: agreed[one].recounted_at or self.now)
+        now = set(changed[:RECOUNTS_MAX])
+        return {
+            one: Recounted(recount_kept(_usage_of(one, usage)), row.recounted_at, row.usage_mark)
+            for one, row in agreed.items()
+            if one not in now
+        }
+
+    def _agreed(self, work: Work) -> Row | None:
+        """The former row of a counter whose ledger was read and agreed less than a day ago."""
+        row = self._former.get(work)
+        if self._asked.verify or row is None or row.recounted_at is None:
+            return None
+        is_fresh = self.now - row.recounted_at < RECOUNT_LASTS
+        return row if is_fresh and (self.now < work.period.end) else None
+
+    def _count(self, work: list[Work], usage: _Usage, pool: Executor) -> dict[Work, Recount]:
+        """By the ledger's index; where that cannot serve, by one pass over all of it."""
         try:
             counts = dict(zip(work, pool.map(self._recount, work), strict=True))
         except IndexOffError:
             return self._recount_all(work)
         # The index follows the ledger. Where it is behind the counter, the ledger itself is asked.
-        behind = [one for one in work if counts[one].counted.count < _counted(one, usage)]
+        behind = [one for one in work if counts[one].usage.entries < _usage_of(one, usage).entries]
         return counts | self._recount_all(behind)
 
     def _recount(self, work: Work) -> Recount:
@@ -272,7 +387,7 @@ class Survey:
         periods: dict[CounterKey, list[Span]] = defaultdict(list)
         for one in work:
             periods[one.counter].append(one.period)
-        for entry in self._sources.ledger.of_tenant(self._tenant):
+        for entry in self._sources.ledger.of_tenant(self._asked.tenant):
             event = entry.event
             counter = CounterKey(event.tenant, event.customer, event.metric)
             for period in periods.get(counter, ()):
@@ -286,33 +401,39 @@ class Survey:
         self,
         work: Work,
         streams: list[PushStream],
-        usage: Mapping[tuple[CustomerRef, Span], "_ByMetric"],
-        ledger: Recount,
-        reading: Reading | None,
+        usage: _Usage,
+        ledger: Recounted,
+        readings: Mapping[Work, Reading],
     ) -> Facts:
         settings = self._sources.settings
-        mapping = settings.active_mapping(self._tenant, work.counter.metric)
-        metric = settings.metric(self._tenant, work.counter.metric)
-        customer = settings.customer(self._tenant, work.counter.customer)
+        tenant, ref, metric = work.counter
+        mapping = settings.active_mapping(tenant, metric)
+        customer = settings.customer(tenant, ref)
+        default = settings.metric(tenant, metric).aggregation
         return Facts(
             counter=work.counter,
             period=work.period,
-            aggregation=mapping.aggregation if mapping else metric.aggregation,
-            ledger=ledger,
-            usage=usage[work.counter.customer, work.period].get(work.counter.metric, Usage()),
+            aggregation=mapping.aggregation if mapping else default,
+            ledger=ledger.recount,
+            usage=_usage_of(work, usage),
             scale=mapping.scale if mapping else 0,
             streams=streams,
             no_route=no_route(mapping, customer) or "",
             held=self._held(work, streams),
-            stripe=reading,
-            recent=self._recent(streams, reading),
+            stripe=readings.get(work),
+            recent=self._recent(streams, readings.get(work)),
             subscription_item_id=mapping.subscription_item_id if mapping else "",
+            close=self._close_of(work),
+            after_close=settings.tenant(tenant).after_close,
+            reported=self._reported,
+            recounted_at=ledger.agreed_at,
+            recount_mark=ledger.mark,
         )
 
     def _held(self, work: Work, streams: list[PushStream]) -> str:
         """Why the writer holds the counter's usage back, if its settings are why."""
-        mapping = self._sources.settings.active_mapping(self._tenant, work.counter.metric)
-        customer = self._sources.settings.customer(self._tenant, work.counter.customer)
+        mapping = self._sources.settings.active_mapping(work.counter.tenant, work.counter.metric)
+        customer = self._sources.settings.customer(work.counter.tenant, work.counter.customer)
         if mapping is None or self._life is None or no_route(mapping, customer):
             return ""
         fresh = fresh_stream(*work, mapping, customer, self._life)
@@ -327,8 +448,8 @@ class Survey:
 
     def _recent(self, streams: list[PushStream], reading: Reading | None) -> list[Push]:
         """The pushes that Stripe's summary may not hold yet; read only where it differs."""
-        pushed = sum((stream.accepted_quantity for stream in streams), Decimal(0))
-        if reading is None or reading.total == pushed:
+        facts_told = sum((stream.accepted_quantity for stream in streams), start=ZERO)
+        if reading is None or reading.told is not None or reading.total == facts_told:
             return []
         return [
             push
@@ -339,33 +460,58 @@ class Survey:
             and push.closed_at > reading.read_at - SUMMARY_LAG
         ]
 
+    # --- invoices and what stands behind them ---
 
-type _ByMetric = dict[Metric, Usage]
+    def _look_up_invoices(self, facts: dict[Work, Facts]) -> None:
+        numbers = InvoiceNumbers(self._sources.invoice_lines, self._reads)
+        billed = [one for work, every in facts.items() for one in self._billed(work, every)]
+        for work, number in numbers.of(billed, self._former).items():
+            facts[work] = replace(facts[work], invoice=number)
+
+    def _billed(self, work: Work, facts: Facts) -> Iterator[Billed]:
+        mapping = self._mapping_of(facts)
+        if self._life is None or mapping is None or facts.close is None or not facts.close.invoice:
+            return
+        yield Billed(work, mapping, facts.close, facts.pushed)
+
+    def _with_inventory(self, facts: Facts) -> Facts:
+        """With what is wrong with the meter and price, and where something differs the customer."""
+        mapping = self._mapping_of(facts)
+        if mapping is None or not self.seen.keys() & totals_of(facts.streams):
+            return facts
+        findings = self._inventory.of_mapping(mapping)
+        if _differs(facts):
+            for customer in {stream.key.target.customer for stream in facts.streams}:
+                findings += self._inventory.of_customer(customer, mapping)
+        return replace(facts, inventory=findings)
+
+    def _mapping_of(self, facts: Facts) -> MeterMapping | None:
+        tenant, _, metric = facts.counter
+        return None if facts.no_route else self._sources.settings.active_mapping(tenant, metric)
 
 
-def _counted(work: Work, usage: Mapping[tuple[CustomerRef, Span], _ByMetric]) -> int:
-    own = usage[work.counter.customer, work.period].get(work.counter.metric, Usage())
-    return own.counted.count
+def _work_of(counter: CounterKey, streams: Sequence[PushStream], customers: Customers) -> Work:
+    """A counter and its streams' present period, whose end may have moved since they began."""
+    told, customer = streams[0].key.period, customers[counter.tenant, counter.customer]
+    present = customer.calendar.period_of(told.start)
+    return Work(counter, present if present.start == told.start else told)
 
 
-def _total_of(stream: PushStream) -> Total:
-    return Total(stream.key.target, stream.meter_id, stream.key.period)
+def _feeding(wanted: Total, streams: Streams) -> list[PushStream]:
+    """The streams whose pushes go into a total."""
+    return [one for every in streams.values() for one in every if total_of(one) == wanted]
 
 
-def _parts(streams: Streams, read: Mapping[Total, _Read | None]) -> dict[str, Reading]:
-    """By stream id: the stream's part of its total at Stripe."""
-    feeders: dict[Total, list[PushStream]] = defaultdict(list)
-    for own in streams.values():
-        for stream in own:
-            feeders[_total_of(stream)].append(stream)
-    parts = {}
-    for wanted, feeding in feeders.items():
-        seen = read.get(wanted)
-        if seen is None:
-            continue
-        over = seen.scaled - sum(stream.accepted for stream in feeding)
-        for stream in sorted(feeding, key=lambda one: one.key.id):
-            told = quantity_of(stream.accepted + over, stream.scale)
-            parts[stream.key.id] = Reading(told, seen.at)
-            over = 0
-    return parts
+def _usage_of(work: Work, usage: _Usage) -> Usage:
+    return usage[work.counter.customer, work.period].get(work.counter.metric, NO_USAGE)
+
+
+def _differs(facts: Facts) -> bool:
+    """Whether what Stripe does with what it is told may be why numbers differ."""
+    is_stopped = any(stream.stopped for stream in facts.streams)
+    is_billed_otherwise = _bills_otherwise(facts.invoice, facts)
+    return is_stopped or is_billed_otherwise or needs_search(facts)
+
+
+def _bills_otherwise(invoice: InvoiceNumber | None, facts: Facts) -> bool:
+    return invoice is not None and invoice.quantity != max(facts.pushed, ZERO)

@@ -3,16 +3,18 @@
     heads   pk = tenant, month   sk = when it was made
     rows    pk = report id       sk = number of the chunk
 
-A report's rows may be thousands, and an item holds 400 KB, so they are kept in chunks, compressed.
-The head is written last: a report that has a head is whole. A head that is followed by a newer one
-is given time to live, with its chunks.
+A report's rows may be thousands, and an item holds 400 KB, so they are kept in chunks, compressed;
+repairs and proposals stand in the same chunks, after the rows. The head is written last: a report
+that has a head is whole. A head that is followed by a newer one is given time to live, with its
+chunks.
 """
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from metering import times
@@ -24,7 +26,17 @@ from metering.keys import join
 from metering.names import CustomerRef, Metric, TenantId
 from metering.period import Span
 from metering.quantity import canonical
-from metering.reconciliation import Cause, Finding, Report, Row, Status
+from metering.reconciliation import (
+    Cause,
+    Finding,
+    InvoiceNumber,
+    Look,
+    Proposal,
+    Repair,
+    Report,
+    Row,
+    Status,
+)
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -44,7 +56,7 @@ class DynamoReports:
     def save(self, report: Report) -> None:
         """See `Reports.save`; the rows first, then the head, then the former report's end."""
         former = self._head(report.tenant, report.month)
-        chunks = list(_chunks(report.rows))
+        chunks = list(_chunks(_texts_of(report)))
         for number, chunk in enumerate(chunks):
             self._put(_chunk_key(report.id, number) | {"rows": {"B": chunk}})
         self._put(_head_item(report, len(chunks)))
@@ -56,13 +68,18 @@ class DynamoReports:
         head = self._head(tenant, month)
         if head is None:
             return None
+        parts: dict[str, list[Any]] = {"row": [], "repair": [], "proposal": []}
+        for part in self._parts(head):
+            parts[part.get("part", "row")].append(part)
         return Report(
             id=head["report"]["S"],
             tenant=tenant,
             month=month,
             created_at=times.from_text(head["sk"]["S"]),
-            rows=tuple(self._rows(head)),
+            rows=tuple(map(_read_row, parts["row"])),
             stripe_reads=int(head["stripe_reads"]["N"]),
+            repairs=tuple(map(_read_repair, parts["repair"])),
+            proposals=tuple(map(_read_proposal, parts["proposal"])),
         )
 
     def _head(self, tenant: TenantId, month: str) -> Item | None:
@@ -77,7 +94,7 @@ class DynamoReports:
             )
         return dict(answer["Items"][0]) if answer["Items"] else None
 
-    def _rows(self, head: Item) -> Iterator[Row]:
+    def _parts(self, head: Item) -> Iterator[dict[str, Any]]:
         for number in range(int(head["chunks"]["N"])):
             with retryable():
                 answer = self._client.get_item(
@@ -86,7 +103,7 @@ class DynamoReports:
                     ConsistentRead=True,
                 )
             text = zlib.decompress(answer["Item"]["rows"]["B"])
-            yield from map(_read_row, json.loads(text))
+            yield from json.loads(text)
 
     def _put(self, item: Item) -> None:
         with retryable():
@@ -125,11 +142,22 @@ def _chunk_key(report_id: str, number: int) -> Item:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _chunks(rows: Sequence[Row]) -> Iterator[bytes]:
-    """Compressed JSON lists of rows, each within the limit before compression."""
+def _texts_of(report: Report) -> Iterator[str]:
+    """Rows, then repairs, then proposals, each as one JSON object."""
+    parts = chain(
+        map(_row_object, report.rows),
+        map(_repair_object, report.repairs),
+        map(_proposal_object, report.proposals),
+    )
+    for part in parts:
+        yield json.dumps(part, ensure_ascii=False)
+
+
+def _chunks(parts: Iterable[str]) -> Iterator[bytes]:
+    """Compressed JSON lists, each within the limit before compression."""
     texts: list[str] = []
     size = 0
-    for text in (json.dumps(_row_object(row), ensure_ascii=False) for row in rows):
+    for text in parts:
         length = len(text.encode()) + 1
         if texts and size + length > CHUNK_BYTES:
             yield _packed(texts)
@@ -145,37 +173,118 @@ def _packed(texts: Sequence[str]) -> bytes:
 
 
 def _row_object(row: Row) -> dict[str, Any]:
-    return {
-        "counter": list(row.counter),
-        "period": [times.to_text(row.period.start), times.to_text(row.period.end)],
+    kept = _place(row.counter, row.period) | {
         "item": row.subscription_item_id,
         "ledger": canonical(row.ledger),
         "counted": canonical(row.counted),
         "pushed": canonical(row.pushed),
-        "stripe": None if row.stripe is None else canonical(row.stripe),
-        "read_at": None if row.stripe_read_at is None else times.to_text(row.stripe_read_at),
+        "stripe": _optional(row.stripe, canonical),
+        "read_at": _optional(row.stripe_read_at, times.to_text),
+        "told": _optional(row.told_at_reading, canonical),
         "status": row.status,
-        "findings": [
-            [finding.cause, canonical(finding.amount), finding.explanation]
-            for finding in row.findings
-        ],
+        "findings": [_finding_object(finding) for finding in row.findings],
     }
+    if row.recounted_at is not None:
+        kept |= {"recounted_at": times.to_text(row.recounted_at), "mark": row.usage_mark}
+    if row.invoice is not None:
+        invoice, quantity, is_final = row.invoice
+        kept["invoice"] = [invoice, canonical(quantity), is_final]
+    return kept
 
 
 def _read_row(kept: Mapping[str, Any]) -> Row:
-    tenant, customer, metric = kept["counter"]
-    start, end = kept["period"]
+    counter, period = _read_place(kept)
+    invoice = kept.get("invoice")
     return Row(
-        counter=CounterKey(TenantId(tenant), CustomerRef(customer), Metric(metric)),
-        period=Span(times.from_text(start), times.from_text(end)),
+        counter=counter,
+        period=period,
         subscription_item_id=kept["item"],
         ledger=Decimal(kept["ledger"]),
         counted=Decimal(kept["counted"]),
         pushed=Decimal(kept["pushed"]),
-        stripe=None if kept["stripe"] is None else Decimal(kept["stripe"]),
-        stripe_read_at=None if kept["read_at"] is None else times.from_text(kept["read_at"]),
-        findings=tuple(
-            Finding(Cause(cause), Decimal(amount), text) for cause, amount, text in kept["findings"]
-        ),
+        stripe=_optional(kept["stripe"], Decimal),
+        stripe_read_at=_optional(kept["read_at"], times.from_text),
+        findings=tuple(map(_read_finding, kept["findings"])),
         status=Status(kept["status"]),
+        invoice=InvoiceNumber(invoice[0], Decimal(invoice[1]), invoice[2]) if invoice else None,
+        told_at_reading=_optional(kept.get("told"), Decimal),
+        recounted_at=_optional(kept.get("recounted_at"), times.from_text),
+        usage_mark=kept.get("mark", ""),
     )
+
+
+def _finding_object(finding: Finding) -> list[Any]:
+    kept: list[Any] = [finding.cause, canonical(finding.amount), finding.explanation]
+    if finding.looks or finding.is_settled:
+        kept += [finding.is_settled, [_look_object(look) for look in finding.looks]]
+    return kept
+
+
+def _read_finding(kept: Sequence[Any]) -> Finding:
+    cause, amount, text, *more = kept
+    is_settled, looks = more or (False, [])
+    return Finding(
+        Cause(cause), Decimal(amount), text, tuple(map(_read_look, looks)), is_settled=is_settled
+    )
+
+
+def _look_object(look: Look) -> list[Any]:
+    first = _optional(look.first_seen_at, times.to_text)
+    numbers = (canonical(look.expected), canonical(look.seen))
+    return [*map(times.to_text, look.span), *numbers, look.identifier, first]
+
+
+def _read_look(kept: Sequence[Any]) -> Look:
+    start, end, expected, seen, identifier, first = kept
+    return Look(
+        Span(times.from_text(start), times.from_text(end)),
+        Decimal(expected),
+        Decimal(seen),
+        identifier,
+        _optional(first, times.from_text),
+    )
+
+
+def _repair_object(repair: Repair) -> dict[str, Any]:
+    return _place(repair.counter, repair.period) | {
+        "part": "repair",
+        "cause": repair.cause,
+        "amount": canonical(repair.amount),
+        "identifier": repair.identifier,
+        "text": repair.text,
+    }
+
+
+def _read_repair(kept: Mapping[str, Any]) -> Repair:
+    counter, period = _read_place(kept)
+    amount = Decimal(kept["amount"])
+    return Repair(counter, period, Cause(kept["cause"]), amount, kept["identifier"], kept["text"])
+
+
+def _proposal_object(proposal: Proposal) -> dict[str, Any]:
+    return _place(proposal.counter, proposal.period) | {
+        "part": "proposal",
+        "cause": proposal.cause,
+        "amount": canonical(proposal.amount),
+        "text": proposal.text,
+    }
+
+
+def _read_proposal(kept: Mapping[str, Any]) -> Proposal:
+    return Proposal(*_read_place(kept), Cause(kept["cause"]), Decimal(kept["amount"]), kept["text"])
+
+
+def _place(counter: CounterKey, period: Span) -> dict[str, Any]:
+    bounds = [times.to_text(period.start), times.to_text(period.end)]
+    return {"counter": list(counter), "period": bounds}
+
+
+def _read_place(kept: Mapping[str, Any]) -> tuple[CounterKey, Span]:
+    tenant, customer, metric = kept["counter"]
+    start, end = kept["period"]
+    counter = CounterKey(TenantId(tenant), CustomerRef(customer), Metric(metric))
+    return counter, Span(times.from_text(start), times.from_text(end))
+
+
+def _optional[T, U](value: T | None, convert: Callable[[T], U]) -> U | None:
+    return None if value is None else convert(value)

@@ -1,0 +1,232 @@
+"""Why Stripe's summary of a counter is not what it accepted: what the searched minutes say."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from metering import times
+from metering.evidence import MinuteSeen, Sign
+from metering.facts import SUMMARY_LAG, ZERO, Facts, exact_sum
+from metering.names import Identifier
+from metering.push import (
+    Push,
+    PushStream,
+    StreamKind,
+    quantity_of,
+)
+from metering.quantity import EXACT, canonical
+from metering.reconciliation import (
+    Cause,
+    Finding,
+    Look,
+)
+
+CONFIRMED_AFTER = timedelta(hours=1)
+"""From a look that found a push's minute empty to one that proves that it did not count."""
+_MINUTE = timedelta(minutes=1)
+_NAMED_MAX = 3
+
+
+def open_quantity(stream: PushStream) -> Decimal:
+    """What a stream's open push is to add, in the metric's unit."""
+    return quantity_of(stream.open.delta, stream.scale) if stream.open else ZERO
+
+
+def missing_at_stripe(facts: Facts) -> Decimal | None:
+    """What Stripe accepted less what its summary holds; None while the summary is not known."""
+    if facts.stripe is None:
+        return None
+    told = facts.pushed if facts.stripe.told is None else facts.stripe.told
+    return EXACT.subtract(told, facts.stripe.total)
+
+
+def needs_search(facts: Facts) -> bool:
+    """Whether only Stripe's hours and minutes can tell why its summary differs."""
+    missing = missing_at_stripe(facts)
+    if not missing or not facts.streams:
+        return False
+    is_additive = all(stream.kind is not StreamKind.LAST for stream in facts.streams)
+    return is_additive and not _arrived(facts, -missing) and not _may_lag(facts, missing)
+
+
+def between_pushes_and_stripe(facts: Facts, now: datetime) -> Iterator[Finding]:
+    """Why what Stripe accepted is not what its summary holds."""
+    missing = missing_at_stripe(facts)
+    if missing is None:
+        if any(stream.kind is not StreamKind.LEGACY for stream in facts.streams):
+            yield Finding(Cause.NOT_READ, ZERO, "Stripe's summary was not read in this run.")
+        return
+    yield from _told_since(facts)
+    if missing == 0 or _arrived(facts, -missing):
+        return
+    if _may_lag(facts, missing):
+        text = f"{canonical(missing)} of the last pushes are not in Stripe's summary yet."
+        yield Finding(Cause.STRIPE_LAG, missing, text)
+        return
+    minutes = facts.evidence.minutes if facts.evidence else ()
+    found = [_minute_finding(facts, one, now) for one in minutes if one.sign is not Sign.OTHER]
+    yield from found
+    rest = EXACT.subtract(missing, exact_sum(one.amount for one in found))
+    if rest != 0:
+        yield _unexplained(facts, rest)
+
+
+def _told_since(facts: Facts) -> Iterator[Finding]:
+    reading = facts.stripe
+    if reading is None or reading.told is None or reading.told == facts.pushed:
+        return
+    since = EXACT.subtract(facts.pushed, reading.told)
+    text = (
+        f"{canonical(since)} were told after Stripe's summary was read"
+        f" ({times.to_iso_ms(reading.read_at)}); it is read once a day, and when the period closes."
+    )
+    yield Finding(Cause.READ_EARLIER, since, text)
+
+
+def _arrived(facts: Facts, surplus: Decimal) -> bool:
+    """Whether Stripe is ahead by exactly the open pushes that may have reached it."""
+    sent = [stream for stream in facts.streams if stream.open and stream.open.attempts]
+    return bool(sent) and surplus == exact_sum(map(open_quantity, sent))
+
+
+def _may_lag(facts: Facts, missing: Decimal) -> bool:
+    """Whether the pushes of the last minutes can explain what is missing."""
+    scales = {stream.key.id: stream.scale for stream in facts.streams}
+    deltas = [quantity_of(push.delta, scales[_stream_id(push)]) for push in facts.recent]
+    lowest = exact_sum(delta for delta in deltas if delta < 0)
+    highest = exact_sum(delta for delta in deltas if delta > 0)
+    return lowest <= missing <= highest
+
+
+def _stream_id(push: Push) -> str:
+    return push.identifier.split(".")[1]
+
+
+# --- what the minutes say -------------------------------------------------------------------------
+
+
+def _minute_finding(facts: Facts, one: MinuteSeen, now: datetime) -> Finding:
+    """A minute that is about one push of ours."""
+    match one.sign:
+        case Sign.TWICE:
+            return _twice(facts, one)
+        case Sign.SHIFTED:
+            return _shifted(facts, one)
+        case _:
+            return _missing(facts, one, now)
+
+
+def _twice(facts: Facts, one: MinuteSeen) -> Finding:
+    amount = _in_unit(facts, one, one.effect)
+    text = (
+        f"Push {_name(one)} of {canonical(-amount)} counted twice, in its minute {_minute(one.at)}."
+    )
+    return Finding(Cause.DUPLICATE, amount, text, (_look(facts, one),))
+
+
+def _shifted(facts: Facts, one: MinuteSeen) -> Finding:
+    assert one.seen_at is not None
+    assert one.told is not None
+    text = (
+        f"Push {_name(one)}, stamped {_minute(one.told.push.occurred_at)}, was counted at"
+        f" {_minute(one.seen_at)}."
+    )
+    amount = _in_unit(facts, one, one.effect)
+    return Finding(Cause.CLOCK_SHIFTED, amount, text, (_look(facts, one),))
+
+
+def _missing(facts: Facts, one: MinuteSeen, now: datetime) -> Finding:
+    amount = _in_unit(facts, one, one.effect)
+    look = _look(facts, one)
+    if _is_young(one, now):
+        text = f"Push {_name(one)} of {canonical(amount)} is not in Stripe's summary yet."
+        return Finding(Cause.STRIPE_LAG, amount, text)
+    told = f"Push {_name(one)} of {canonical(amount)} was accepted, and its minute"
+    told = f"{told} {_minute(one.at)} does not hold it"
+    reported = facts.reported.get(Identifier(_name(one)), "")
+    if reported:
+        text = f"{told}: {reported}"
+        return Finding(Cause.ASYNC_REJECTED, amount, text, (look,))
+    if is_confirmed(look.first_seen_at, now):
+        text = f"{told} on two looks an hour apart; no error report names it."
+        return Finding(Cause.ASYNC_REJECTED, amount, text, (look,))
+    text = f"{told}; a second look an hour later decides."
+    return Finding(Cause.LOST_PUSH, amount, text, (look,))
+
+
+def _is_young(one: MinuteSeen, now: datetime) -> bool:
+    """Whether Stripe's summary may not show the push yet."""
+    closed_at = one.told.push.closed_at if one.told else None
+    return closed_at is not None and closed_at > now - SUMMARY_LAG
+
+
+def is_confirmed(first_seen_at: datetime | None, now: datetime) -> bool:
+    """Whether a push's minute that was first found without it then, and now, proves it."""
+    return first_seen_at is not None and now >= first_seen_at + CONFIRMED_AFTER
+
+
+def _unexplained(facts: Facts, rest: Decimal) -> Finding:
+    looks = tuple(_other_looks(facts))
+    where = _where(looks)
+    if facts.streams and facts.streams[0].kind is StreamKind.LAST and facts.stripe is not None:
+        text = (
+            f"Stripe's last value is {canonical(facts.stripe.total)}, and it was told"
+            f" {canonical(facts.pushed)}; look for other writers to the meter."
+        )
+        return Finding(Cause.FOREIGN_WRITER, rest, text)
+    if rest > 0:
+        text = f"Stripe accepted {canonical(rest)} that its summary does not hold{where}."
+        return Finding(Cause.LOST_PUSH, rest, text, looks)
+    text = (
+        f"Stripe's summary holds {canonical(-rest)} that this system never sent{where}; look for"
+        " other writers to the meter."
+    )
+    return Finding(Cause.FOREIGN_WRITER, rest, text, looks)
+
+
+def _other_looks(facts: Facts) -> Iterator[Look]:
+    """The hours and minutes that none of our pushes explains, the hours first."""
+    if facts.evidence is None:
+        return
+    others = [one for one in facts.evidence.minutes if one.sign is Sign.OTHER]
+    for hour in facts.evidence.hours:
+        is_searched = facts.evidence.is_complete and not any(one.at in hour.span for one in others)
+        if hour.seen != hour.expected and not is_searched:
+            expected, seen = (quantity_of(n, facts.scale) for n in (hour.expected, hour.seen))
+            yield Look(hour.span, expected, seen)
+    yield from (_look(facts, one) for one in others)
+
+
+def _where(looks: Sequence[Look]) -> str:
+    starts = [look.span.start for look in looks if look.span.end - look.span.start <= _MINUTE]
+    if starts:
+        named = ", ".join(map(_minute, starts[:_NAMED_MAX]))
+        return f" (in {named})"
+    hours = [f"{look.span.start:%Y-%m-%dT%H}h" for look in looks[:_NAMED_MAX]]
+    return f" (in the hours {', '.join(hours)})" if hours else ""
+
+
+def _look(facts: Facts, one: MinuteSeen) -> Look:
+    name = _name(one)
+    looks = facts.evidence.first_looks if facts.evidence else {}
+    return Look(
+        one.span,
+        _in_unit(facts, one, one.expected),
+        _in_unit(facts, one, one.seen),
+        name,
+        looks.get(Identifier(name)),
+    )
+
+
+def _in_unit(facts: Facts, one: MinuteSeen, scaled: int) -> Decimal:
+    scales = {stream.key.id: stream.scale for stream in facts.streams}
+    scale = scales.get(one.told.stream_id, facts.scale) if one.told else facts.scale
+    return quantity_of(scaled, scale)
+
+
+def _name(one: MinuteSeen) -> str:
+    return one.told.push.identifier if one.told else ""
+
+
+def _minute(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%dT%H:%MZ}"
