@@ -5,6 +5,7 @@ Reasons for the numbers: batching and windows after AWS's documented stream sema
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,18 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRule:
+    """A rule on the event buses that a partner fills: events whose source begins with a prefix."""
+
+    source_prefix: str
+
+    @property
+    def pattern(self) -> dict[str, Any]:
+        """The rule's event pattern, as EventBridge takes it."""
+        return {"source": [{"prefix": self.source_prefix}]}
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """One Lambda function; its code is `functions/<name>/handler.py`, entered at `handler`."""
 
@@ -56,6 +69,8 @@ class Function:
     trigger: Http | TableStream | Queue | Schedule
     memory_mb: int
     timeout_s: int
+    also: EventRule | None = None
+    """A second trigger; the handler tells which one it was by the event's shape."""
 
     @property
     def handler(self) -> str:
@@ -88,8 +103,15 @@ WRITER = Function(
     "writer",
     "Tell Stripe what changed counters add up to, as deltas.",
     Schedule(every_s=60, every_local_s=10),
-    memory_mb=512,
+    memory_mb=1769,
     timeout_s=55,
+)
+PERIOD_CLOSER = Function(
+    "period_closer",
+    "Follow customers' subscriptions, and close the billing periods that have ended.",
+    Schedule(every_s=60, every_local_s=10),
+    memory_mb=512,
+    timeout_s=300,
 )
 RECONCILER = Function(
     "reconciler",
@@ -112,6 +134,14 @@ REBUILDER = Function(
     memory_mb=2048,
     timeout_s=900,
 )
+STRIPE_WEBHOOK = Function(
+    "stripe_webhook",
+    "Keep what Stripe tells of invoices, subscriptions and meters, as notices.",
+    Http(("POST /v1/stripe/webhook",)),
+    memory_mb=512,
+    timeout_s=15,
+    also=EventRule(source_prefix="aws.partner/stripe.com/"),
+)
 API = Function(
     "api",
     "Reads, settings, reconciliation reports, health, metrics and the API's description.",
@@ -125,8 +155,10 @@ FUNCTIONS: tuple[Function, ...] = (
     INGEST_QUEUE,
     AGGREGATOR,
     WRITER,
+    PERIOD_CLOSER,
     RECONCILER,
     LANE_FOLDER,
     REBUILDER,
+    STRIPE_WEBHOOK,
     API,
 )

@@ -13,13 +13,19 @@ from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 
 from functions.api import (
     call,
+    routes_adjustments,
+    routes_cancellation,
+    routes_corrections,
     routes_customers,
     routes_events,
     routes_health,
     routes_mappings,
     routes_metrics,
+    routes_periods,
+    routes_pushes,
     routes_quarantine,
     routes_reconciliation,
+    routes_settings,
     routes_usage,
 )
 from functions.api.answers import refuse
@@ -39,13 +45,19 @@ def _read_json(text: str) -> Any:
 
 app = APIGatewayHttpResolver(enable_validation=True, json_body_deserializer=_read_json)
 for routes in (
+    routes_adjustments,
     routes_events,
     routes_usage,
     routes_mappings,
     routes_metrics,
     routes_customers,
+    routes_cancellation,
+    routes_periods,
+    routes_pushes,
     routes_quarantine,
+    routes_corrections,
     routes_reconciliation,
+    routes_settings,
     routes_health,
 ):
     app.include_router(routes.router)

@@ -32,6 +32,10 @@ class ReadyMetrics(Body):
 
     writer_lag: Quantity | None
     """Seconds since the writer had dealt with all changes; null before its first run."""
+    closer_lag: Quantity | None
+    """Seconds since it was looked for billing periods that have ended; null before the first time.
+
+    It is done every five minutes, and at once when Stripe tells of an invoice."""
 
 
 class ReadyAnswer(Body):
@@ -64,13 +68,15 @@ def ready() -> Response[Any]:
 
 
 def _ready(found: Ready) -> ReadyAnswer:
-    lag = found.writer_lag
+    metrics = ReadyMetrics(
+        writer_lag=_seconds(found.writer_lag), closer_lag=_seconds(found.closer_lag)
+    )
     return ReadyAnswer(
         status="healthy" if found.is_ready else "degraded",
         version=metering.__version__,
         checks={check.name: check.is_passed for check in found.checks},
         details={check.name: check.detail for check in found.checks},
-        metrics=ReadyMetrics(writer_lag=_seconds(lag)),
+        metrics=metrics,
     )
 
 

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body as FromBody
@@ -86,6 +86,9 @@ class MappingChange(Body):
     shadow_subscription_item_id: StripeId | None = None
 
 
+type ShadowState = Literal["off", "on", "no_key", "no_meter"]
+
+
 class MappingState(Body):
     """A mapping as it stands."""
 
@@ -112,6 +115,11 @@ class MappingState(Body):
     shadow_meter_id: str
     shadow_meter_event_name: str
     """Empty while nothing is told in parallel."""
+    shadow_state: ShadowState
+    """`off`, `on`, or why the test account is told nothing: `no_key` is set for it, or `no_meter`
+    was found; a mapping made before the key was set gets its meter when it is saved again."""
+    shadow_since: When | None
+    """When it began: periods that had closed by then are left alone."""
     created_at: When
     updated_at: When
 
@@ -271,6 +279,14 @@ def _standing(tenant: TenantId, mapping_id: str) -> Mapping:
     return mapping
 
 
+def _shadow_state(mapping: Mapping) -> ShadowState:
+    if not (mapping.active and mapping.shadow):
+        return "off"
+    if not wiring.current().shadow_connection.is_set_up:
+        return "no_key"
+    return "on" if mapping.shadow_meter_id else "no_meter"
+
+
 def _state(mapping: Mapping) -> MappingState:
     return MappingState(
         id=mapping.id,
@@ -293,6 +309,8 @@ def _state(mapping: Mapping) -> MappingState:
         is_legacy=mapping.is_legacy,
         shadow_meter_id=mapping.shadow_meter_id,
         shadow_meter_event_name=mapping.shadow_meter_event_name,
+        shadow_state=_shadow_state(mapping),
+        shadow_since=mapping.shadow_since,
         created_at=mapping.created_at,
         updated_at=mapping.updated_at,
     )

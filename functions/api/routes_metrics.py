@@ -19,6 +19,7 @@ from metering.counter import Aggregation
 from metering.errors import BadRequestError
 from metering.mapping import LatePolicy, MetricSettings
 from metering.names import Metric, TenantId
+from metering.period import Width
 
 router = new_router()
 
@@ -40,6 +41,9 @@ class MetricChange(Body):
     lateness_hours: Annotated[Decimal | None, Field(ge=0, le=LATENESS_HOURS_MAX)] = None
     """From an event's time to its receipt; later ones meet the late policy."""
     unit: Annotated[str | None, Field(min_length=1, max_length=50)] = None
+    bucket: Width | None = None
+    """How finely its counters are kept from now on: `hour` lets a meter with an event_time_window
+    of an hour be told each hour's total; it costs up to three write units in place of one."""
 
 
 class MetricState(Body):
@@ -50,6 +54,7 @@ class MetricState(Body):
     late_policy: str
     lateness_hours: Quantity
     unit: str
+    bucket: str
 
 
 @serve(router, "GET /v1/metrics", list[MetricState], tag="metrics")
@@ -99,6 +104,7 @@ def _change(tenant: TenantId, metric: Metric, sent: MetricChange) -> MetricSetti
         sent.late_policy or before.late_policy,
         before.lateness if sent.lateness_hours is None else _lateness(sent.lateness_hours),
         sent.unit or before.unit,
+        sent.bucket or before.bucket,
     )
     wired.settings_store.put_metric(tenant, after)
     return after
@@ -116,4 +122,5 @@ def _state(settings: MetricSettings) -> MetricState:
         late_policy=settings.late_policy,
         lateness_hours=round(hours, 6),
         unit=settings.unit,
+        bucket=settings.bucket,
     )

@@ -13,10 +13,13 @@ from functions.api.fields import Body, Quantity, TenantQuery, When
 from functions.api.routing import new_router, serve
 from metering import wiring
 from metering.auth import AuthError, Scope
-from metering.decisions import Decision, is_for_a_person
-from metering.push import Push, PushStream, Stop, quantity_of
+from metering.decisions import Decision, Decisions, is_for_a_person
+from metering.invoice_item import InvoiceItem
+from metering.push import Push, PushStream, Role, Stop, quantity_of
 
 router = new_router()
+
+RoleQuery = Annotated[Role, Query()]
 
 
 class InNeed(StrEnum):
@@ -41,11 +44,27 @@ class OpenPush(Body):
     last_error: str
 
 
+class OpenInvoiceItem(Body):
+    """An invoice item for usage that came too late, which Stripe is not known to hold yet."""
+
+    id: str
+    """Stands in its metadata at Stripe."""
+    quantity: Quantity
+    """In the metric's unit."""
+    amount: int
+    """In the currency's smallest unit; negative is a credit."""
+    currency: str
+    state: str
+    attempts: int
+    next_attempt_at: When | None
+    last_error: str
+
+
 class StreamStop(Body):
     """Why a stream tells Stripe nothing for now."""
 
     reason: str
-    """`refused`, `key_reused`, `ambiguous_minute`."""
+    """`refused`, `key_reused`, `ambiguous_minute`, `cannot_bill`."""
     message: str
     since: When
     until: When | None
@@ -56,6 +75,8 @@ class StreamInNeed(Body):
     """A stream with an open push or a stop."""
 
     stream_id: str
+    role: Role
+    """`shadow`: its pushes go to a test account that is told the same."""
     kind: str
     customer_ref: str
     metric: str
@@ -69,6 +90,7 @@ class StreamInNeed(Body):
     accepted: Quantity
     """What Stripe has taken, in the metric's unit."""
     open: OpenPush | None
+    invoice_item: OpenInvoiceItem | None
     stopped: StreamStop | None
     needs_decision: bool
 
@@ -88,14 +110,14 @@ class Incarnation(Body):
 
 @serve(router, "GET /v1/pushes", list[StreamInNeed], tag="pushes")
 def list_pushes(
-    status: Annotated[InNeed, Query()] = InNeed.OPEN, tenant_id: TenantQuery = None
+    status: Annotated[InNeed, Query()] = InNeed.OPEN,
+    role: RoleQuery = Role.PRIMARY,
+    tenant_id: TenantQuery = None,
 ) -> Response[Any]:
-    """The tenant's streams with an open push, or those that are stopped."""
+    """The tenant's streams with an open push or invoice item, or those that are stopped."""
     tenant = call.current().tenant_with(Scope.PROJECT_READ)
-    waiting = wiring.current().decisions.waiting(tenant)
-    chosen = [
-        one for one in waiting if (one.open if status is InNeed.OPEN else one.stopped) is not None
-    ]
+    waiting = _decisions(role).waiting(tenant)
+    chosen = [one for one in waiting if _is_asked_for(one, status)]
     return answer([_stream(one) for one in chosen])
 
 
@@ -103,13 +125,19 @@ def list_pushes(
 def decide_push(
     stream_id: Annotated[str, Path()],
     made: Annotated[DecisionMade, FromBody()],
+    role: RoleQuery = Role.PRIMARY,
     tenant_id: TenantQuery = None,
 ) -> Response[Any]:
     """Say whether a stopped stream's push counted at Stripe; the stream goes on from there."""
     current = call.current()
     tenant = current.tenant_with(Scope.PROJECT_WRITE)
     by = current.caller.key_prefix or "anyone"
-    return answer(_stream(wiring.current().decisions.take(tenant, stream_id, made.decision, by=by)))
+    return answer(_stream(_decisions(role).take(tenant, stream_id, made.decision, by=by)))
+
+
+def _decisions(role: Role) -> Decisions:
+    wired = wiring.current()
+    return wired.decisions if role is Role.PRIMARY else wired.shadow_decisions
 
 
 @serve(router, "POST /v1/pushes/incarnation", Incarnation, tag="pushes")
@@ -123,10 +151,17 @@ def raise_incarnation() -> Response[Any]:
     return answer(Incarnation(incarnation=wiring.current().pushes.raise_incarnation()))
 
 
+def _is_asked_for(stream: PushStream, status: InNeed) -> bool:
+    if status is InNeed.STOPPED:
+        return stream.stopped is not None
+    return stream.open is not None or stream.item is not None
+
+
 def _stream(stream: PushStream) -> StreamInNeed:
     target, counter, period, *_ = stream.key
     return StreamInNeed(
         stream_id=stream.key.id,
+        role=target.role,
         kind=stream.kind,
         customer_ref=counter.customer,
         metric=counter.metric,
@@ -139,6 +174,7 @@ def _stream(stream: PushStream) -> StreamInNeed:
         subscription_item_id=target.subscription_item,
         accepted=stream.accepted_quantity,
         open=_push(stream.open, stream.scale) if stream.open else None,
+        invoice_item=_item(stream.item, stream.scale) if stream.item else None,
         stopped=_stop(stream.stopped) if stream.stopped else None,
         needs_decision=is_for_a_person(stream),
     )
@@ -154,6 +190,19 @@ def _push(push: Push, scale: int) -> OpenPush:
         attempts=push.attempts,
         first_attempt_at=push.first_attempt_at,
         last_error=push.last_error,
+    )
+
+
+def _item(item: InvoiceItem, scale: int) -> OpenInvoiceItem:
+    return OpenInvoiceItem(
+        id=item.id,
+        quantity=quantity_of(item.units, scale),
+        amount=item.amount,
+        currency=item.currency,
+        state=item.state,
+        attempts=item.attempts,
+        next_attempt_at=item.not_before,
+        last_error=item.last_error,
     )
 
 

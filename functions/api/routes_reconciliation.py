@@ -26,10 +26,11 @@ from metering.counter import CounterKey
 from metering.errors import BadRequestError, NotFoundError
 from metering.evidence import MinuteSeen, SpanSeen
 from metering.names import CustomerRef, Metric
+from metering.parity import ShadowDifference, differences, shadowed_rows
 from metering.period import month_named
-from metering.push import quantity_of
+from metering.push import Role, quantity_of
 from metering.reconciler import Examined
-from metering.reconciliation import Finding, Look, Proposal, Repair, Row, Status
+from metering.reconciliation import Finding, Look, Proposal, Repair, Report, Row, Status
 from metering.reconciliation_summary import Drift
 
 router = new_router()
@@ -85,6 +86,8 @@ class RowState(Body):
 
     id: str
     """The report's."""
+    role: Role
+    """`shadow`: what a test account was told, and holds."""
     tenant_id: str
     metric: str
     customer_ref: str
@@ -164,6 +167,29 @@ class RowSummary(Body):
     max_diff: Quantity
 
 
+class ShadowDifferenceState(Body):
+    """What the primary and the shadow were told, where it is not the same."""
+
+    metric: str
+    customer_ref: str
+    period_start: When
+    cause: str
+    primary: Quantity
+    shadow: Quantity
+    amount: Quantity
+    """How much more the primary was told."""
+    explanation: str
+
+
+class ShadowReport(Body):
+    """The test account's side of a month: its latest report, and how it differs."""
+
+    reports: list[RowState]
+    differences: list[ShadowDifferenceState]
+    repairs: list[RepairState]
+    summary: RowSummary
+
+
 class PeriodReport(Body):
     """A month's latest report."""
 
@@ -173,6 +199,8 @@ class PeriodReport(Body):
     """Of what Stripe was told: what the ledger holds is never bent to what Stripe says."""
     repairs: list[RepairState]
     summary: RowSummary
+    shadow: ShadowReport | None
+    """Of mappings with a shadow; null while there was none. No sum above includes it."""
 
 
 @serve(router, "GET /v1/reconciliation/<period>", PeriodReport, tag="reconciliation")
@@ -180,14 +208,22 @@ def period_report(
     period: Annotated[Month, Path()],
     tenant_id: TenantQuery = None,
     format_: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
+    role: Annotated[Role, Query()] = Role.PRIMARY,
 ) -> Response[Any]:
-    """The latest report on the billing periods that begin in a month."""
+    """The latest report on the billing periods that begin in a month.
+
+    `role` is for CSV alone, which holds the rows of one role; JSON has both.
+    """
     tenant = call.current().tenant_with(*READ)
     report = wiring.current().reports.latest(tenant, period)
+    shadow = wiring.current().shadow_reports.latest(tenant, period)
     rows = report.rows if report else ()
     if format_ == "csv":
-        lines = [_csv_line(row, period) for row in rows]
-        return _csv(_CSV_HEADER, lines, f"reconciliation_{tenant}_{period}.csv")
+        is_primary = role is Role.PRIMARY
+        shown = rows if is_primary else shadowed_rows(shadow) if shadow else ()
+        lines = [_csv_line(row, period) for row in shown]
+        mark = "" if is_primary else f"_{role}"
+        return _csv(_CSV_HEADER, lines, f"reconciliation{mark}_{tenant}_{period}.csv")
     if report is None:
         return answer(
             PeriodReport(
@@ -196,16 +232,43 @@ def period_report(
                 suggested_adjustments=[],
                 repairs=[],
                 summary=_summary(()),
+                shadow=_shadow(shadow, rows),
             )
         )
     return answer(
         PeriodReport(
             period=period,
-            reports=[_row(report.id, report.created_at, row) for row in rows],
+            reports=[_row(report, row) for row in rows],
             suggested_adjustments=[_suggestion(one) for one in report.proposals],
             repairs=[_repair(one) for one in report.repairs],
             summary=_summary(rows),
+            shadow=_shadow(shadow, rows),
         )
+    )
+
+
+def _shadow(report: Report | None, primary: Sequence[Row]) -> ShadowReport | None:
+    if report is None:
+        return None
+    rows = shadowed_rows(report)
+    return ShadowReport(
+        reports=[_row(report, row) for row in rows],
+        differences=[_difference(one) for one in differences(primary, rows)],
+        repairs=[_repair(one) for one in report.repairs],
+        summary=_summary(rows),
+    )
+
+
+def _difference(one: ShadowDifference) -> ShadowDifferenceState:
+    return ShadowDifferenceState(
+        metric=one.counter.metric,
+        customer_ref=one.counter.customer,
+        period_start=one.period.start,
+        cause=one.cause,
+        primary=one.primary,
+        shadow=one.shadow,
+        amount=one.amount,
+        explanation=one.explanation,
     )
 
 
@@ -232,9 +295,16 @@ def _repair(repair: Repair) -> RepairState:
     )
 
 
-def _row(report_id: str, created_at: datetime, row: Row) -> RowState:
+def _row(report: Report, row: Row) -> RowState:
+    return _row_state(report.id, report.created_at, row, report.role)
+
+
+def _row_state(
+    report_id: str, created_at: datetime, row: Row, role: Role = Role.PRIMARY
+) -> RowState:
     return RowState(
         id=report_id,
+        role=role,
         tenant_id=row.counter.tenant,
         metric=row.counter.metric,
         customer_ref=row.counter.customer,
@@ -315,7 +385,7 @@ def rows_now(
 def _details(one: Examined) -> RowDetails:
     evidence = one.evidence
     return RowDetails(
-        row=_row("", wiring.current().clock.now(), one.row),
+        row=_row_state("", wiring.current().clock.now(), one.row),
         is_complete=evidence is not None and evidence.is_complete,
         hours=[_span(hour, one.scale) for hour in evidence.hours] if evidence else [],
         minutes=[_minute(minute, one.scale) for minute in evidence.minutes] if evidence else [],

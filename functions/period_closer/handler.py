@@ -1,5 +1,8 @@
 """Schedule: follow customers' subscriptions, and close the billing periods that have ended.
 
+{}                                                  whatever is due
+{"tenantId": "demo", "customerRefs": ["cus_ada"]}   some customers' ended periods, due or not
+
 Retries belong to the schedule: what one run could not finish, the next one goes on with.
 """
 
@@ -28,11 +31,7 @@ class Context(Protocol):
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """One run; answers what it did.
-
-    An operator may name a `tenantId` and `customerRefs`: then their ended periods are looked at
-    now, due or not, and nothing else is done.
-    """
+    """One run; answers what it did."""
 
     def has_time() -> bool:
         return timedelta(milliseconds=context.get_remaining_time_in_millis()) > RESERVE

@@ -17,7 +17,16 @@ from metering.names import CustomerRef, Metric, TenantId
 from metering.period import Span
 from metering.period_close import PeriodClose, takes_usage_until
 from metering.ports import Billing, Clock, Counters, PeriodCloses, Pushes, Settings
-from metering.push import Held, Mode, PushStream, Role, StreamKind, wanted
+from metering.push import (
+    Held,
+    Mode,
+    PushStream,
+    Role,
+    StreamKind,
+    quantity_of,
+    wanted,
+    whole_units,
+)
 from metering.pusher import Happenings, Pauses, Pusher, minding
 from metering.quantity import EXACT
 from metering.route import (
@@ -102,9 +111,7 @@ class Advance:
             world.pushes, world.billing, world.clock, pauses, life.incarnation, has_time
         )
         happenings = self._pusher.happenings
-        self._apart = Apart(
-            world.apart, world.pushes, world.clock, life.mode, pauses, happenings
-        )
+        self._apart = Apart(world.apart, world.pushes, world.clock, life.mode, pauses, happenings)
 
     def run(self, groups: Sequence[Group]) -> Happenings:
         """Take each counter a step; whatever goes wrong with one leaves the others alone."""
@@ -158,6 +165,7 @@ class Advance:
             return
         mapping = self._world.settings.active_mapping(work.counter.tenant, work.counter.metric)
         customer = self._world.settings.customer(work.counter.tenant, work.counter.customer)
+        self._pusher.happenings.shadowed += mapping is not None and mapping.shadow
         reason = no_route(mapping, customer)
         if reason is None and mapping is not None:
             self._tell(_Case(work, ours, buckets, mapping, customer, close))
@@ -251,9 +259,10 @@ class Advance:
         for start, usage in case.buckets.items():
             by_window[window_of(start, meter_window)].append(usage)
         told = {one.key.hour for one in case.streams if one.key.hour is not None}
-        for hour in sorted(told | set(by_window)):
-            usage = total(by_window.get(hour, []))
-            quantity = usage.value(case.mapping.aggregation)
+        hours = sorted(told | set(by_window))
+        values = [total(by_window[hour]).value(case.mapping.aggregation) for hour in hours]
+        for hour, units in zip(hours, whole_units(values, case.mapping.scale), strict=True):
+            quantity = quantity_of(units, case.mapping.scale)
             yield _Value(self._fresh(case, hour=hour), quantity, hour)
 
     def _of_legacy(self, case: _Case) -> Iterator[_Value]:
@@ -304,6 +313,8 @@ class Advance:
     def _why_not_told_later(self, case: _Case, policy: AfterClose) -> Held | None:
         if policy is AfterClose.UNBILLED:
             return Held.LATE_AFTER_CLOSE
+        if case.close is not None and case.close.is_trial:
+            return Held.NO_INVOICE
         if not case.streams and case.mapping.created_at >= case.closes_at:
             return Held.BEFORE_MAPPING
         return None

@@ -15,8 +15,8 @@ from metering.counter import BucketKey, CounterKey, counter_of
 from metering.keys import digest, join
 from metering.lane import Advance, Lane, LaneKey, Placed, Record, Unreadable, advance
 from metering.mapping import Customer
-from metering.names import CustomerRef, TenantId
-from metering.period import day_of
+from metering.names import CustomerRef, Metric, TenantId
+from metering.period import Width, day_of
 from metering.ports import (
     Clock,
     EpochReader,
@@ -95,14 +95,16 @@ class Aggregator:
         return by_lane
 
     def _place(self, records: Sequence[Record]) -> list[Placed]:
-        """Each record with its bucket, by its customer's billing calendar."""
+        """Each record with its bucket, by its customer's calendar and its metric's width."""
         refs: dict[TenantId, set[CustomerRef]] = defaultdict(set)
         for record in records:
             refs[record.entry.event.tenant].add(record.entry.event.customer)
         customers = {
             tenant: self._settings.customers(tenant, wanted) for tenant, wanted in refs.items()
         }
-        return [_placed(record, customers) for record in records]
+        named = {(one.entry.event.tenant, one.entry.event.metric) for one in records}
+        widths = {name: self._settings.metric(*name).bucket for name in named}
+        return [_placed(record, customers, widths) for record in records]
 
     # --- lanes ------------------------------------------------------------------------------------
 
@@ -160,10 +162,15 @@ class Aggregator:
             self._quarantine.put(items)
 
 
-def _placed(record: Record, customers: Mapping[TenantId, Mapping[CustomerRef, Customer]]) -> Placed:
+def _placed(
+    record: Record,
+    customers: Mapping[TenantId, Mapping[CustomerRef, Customer]],
+    widths: Mapping[tuple[TenantId, Metric], Width],
+) -> Placed:
     event = record.entry.event
     calendar = customers[event.tenant][event.customer].calendar
-    return Placed(record, calendar.bucket_of(event.occurred_at).start)
+    width = widths[event.tenant, event.metric]
+    return Placed(record, calendar.bucket_of(event.occurred_at, width).start)
 
 
 def _newest(records: Iterable[Record]) -> dict[CounterKey, datetime]:

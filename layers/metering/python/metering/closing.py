@@ -40,7 +40,9 @@ from metering.ports import (
     Rounds,
     SettingsStore,
     SetupError,
+    Subscriptions,
 )
+from metering.push import PushStream
 from metering.pusher import Pauses
 from metering.subscriptions import SubscriptionSync
 from metering.work import MOMENT
@@ -64,6 +66,7 @@ class ClosingPorts(NamedTuple):
     notices: Notices
     rounds: Rounds
     sync: SubscriptionSync
+    subscriptions: Subscriptions
 
 
 type _Customer = tuple[TenantId, CustomerRef]
@@ -305,21 +308,45 @@ class _Run:
         told = flush.tell(customer, close.period)
         trouble = told.trouble or flush.check(told, close.period, close.agreed_at)
         if invoice is not None and invoice.status is not InvoiceStatus.DRAFT:
-            trouble = trouble or line_trouble(invoice, self._by_price(customer, told))
+            close = replace(close, is_trial=self._is_trial(close, invoice))
+            trouble = trouble or self._line_trouble(close, invoice, told, flush)
         look = Look(self._world.clock.now(), invoice, trouble)
         holds = self._world.settings.tenant(close.tenant).holds_invoices
         return self._take(step_after(close, look, holds=holds))
 
-    def _by_price(self, customer: Customer, told: Told) -> dict[str, Decimal]:
+    def _line_trouble(self, close: PeriodClose, invoice: Invoice, told: Told, flush: Flush) -> str:
+        """Where the final invoice bills other quantities than were told."""
+        if close.is_trial:
+            return ""
+        trouble = line_trouble(invoice, self._by_price(close.tenant, told.streams))
+        if not trouble:
+            return ""
+        # The lines bill the usage of all our customers that are this one at Stripe.
+        all_told = self._by_price(close.tenant, flush.sharing(told.streams))
+        return trouble if line_trouble(invoice, all_told) else ""
+
+    def _is_trial(self, close: PeriodClose, invoice: Invoice) -> bool:
+        """Whether the period lay in a trial; asked only where no line bills what we tell."""
+        mapped = {one.price_id for one in self._ports.store.mappings(close.tenant) if one.active}
+        if not close.subscription or not mapped.isdisjoint(invoice.quantities):
+            return False
+        try:
+            found = self._ports.subscriptions.subscription(close.subscription)
+        except NotFoundError:
+            return False
+        return found.trial_ends_at is not None and close.period.end <= found.trial_ends_at
+
+    def _by_price(self, tenant: TenantId, streams: Iterable[PushStream]) -> dict[str, Decimal]:
         """What was told of each price that a mapping names."""
+        # A legacy price has no meter; its usage is its metric's.
         by_meter: dict[str, int] = defaultdict(int)
-        for stream in told.streams:
-            by_meter[stream.meter_id] += stream.accepted
-        mappings = self._ports.store.mappings(customer.tenant)
+        for stream in streams:
+            by_meter[stream.meter_id or stream.key.counter.metric] += stream.accepted
+        mappings = self._ports.store.mappings(tenant)
         return {
-            one.price_id: Decimal(by_meter[one.meter_id])
+            one.price_id: Decimal(by_meter[one.meter_id or one.metric])
             for one in mappings
-            if one.active and one.price_id and one.meter_id in by_meter
+            if one.active and one.price_id and (one.meter_id or one.metric) in by_meter
         }
 
     def _take(self, step: Step) -> str:

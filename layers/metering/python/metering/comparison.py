@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from metering import times
+from metering import late_findings, times
 from metering.facts import (
     SETTLED_AFTER,
     ZERO,
@@ -20,8 +20,8 @@ from metering.period_close import takes_usage_until
 from metering.push import (
     PushState,
     PushStream,
-    StreamKind,
     is_stopped,
+    quantity_of,
 )
 from metering.quantity import EXACT, canonical
 from metering.reconciliation import (
@@ -33,7 +33,6 @@ from metering.reconciliation import (
     Status,
 )
 from metering.stripe_findings import between_pushes_and_stripe, open_quantity
-from metering.tenant_settings import AfterClose
 
 
 def compare(facts: Facts, now: datetime, *, epsilon: Decimal = ZERO) -> Row:
@@ -116,12 +115,11 @@ def _between_counter_and_pushes(facts: Facts, now: datetime) -> Iterator[Finding
             yield Finding(Cause(facts.no_route), amount, _NO_ROUTE_TEXTS[facts.no_route])
         return
     amount = EXACT.subtract(facts.tellable, facts.pushed)
-    pushes = [stream for stream in facts.streams if stream.open is not None]
+    pushes = [one for one in facts.streams if one.open and not one.open.is_correction]
     yield from (_open_push(stream) for stream in pushes)
     rest = EXACT.subtract(amount, exact_sum(map(open_quantity, pushes)))
-    if facts.carried_out:
-        yield _carried_out(facts)
-    rest = EXACT.subtract(rest, facts.carried_out)
+    yield from late_findings.told_later(facts)
+    rest = EXACT.subtract(rest, late_findings.told_later_in_all(facts))
     if rest != 0:
         yield _not_told(facts, rest, now)
 
@@ -152,15 +150,6 @@ def _open_push(stream: PushStream) -> Finding:
     return Finding(Cause.IN_FLIGHT, amount, text)
 
 
-def _carried_out(facts: Facts) -> Finding:
-    amount = facts.carried_out
-    text = (
-        f"{canonical(amount)} were counted after the period's invoice was closed, and are told in"
-        " a later period instead (policy carry_forward)."
-    )
-    return Finding(Cause.LATE_AFTER_CLOSE, amount, text, is_settled=True)
-
-
 def _not_told(facts: Facts, amount: Decimal, now: datetime) -> Finding:
     stops = [one.stopped for one in facts.streams if one.stopped and is_stopped(one, now)]
     is_over = now >= takes_usage_until(facts.period, facts.close)
@@ -171,33 +160,9 @@ def _not_told(facts: Facts, amount: Decimal, now: datetime) -> Finding:
         text = f"The writer holds back {canonical(amount)}: {facts.held}."
         return Finding(Cause.HELD, amount, text)
     if is_over:
-        return _late(facts, amount)
+        return late_findings.not_told(facts, amount, now)
     text = f"{canonical(amount)} wait for the writer's next run."
     return Finding(Cause.AWAITING_PUSH, amount, text)
-
-
-def _late(facts: Facts, amount: Decimal) -> Finding:
-    policy = facts.after_close
-    if policy is AfterClose.CARRY_FORWARD and not all(map(_is_carried, facts.streams)):
-        policy = AfterClose.UNBILLED
-    text = (
-        f"{canonical(amount)} were counted after the period's invoice was closed"
-        f" {_POLICY_TEXTS[policy]}"
-    )
-    is_settled = policy is AfterClose.UNBILLED
-    return Finding(Cause.LATE_AFTER_CLOSE, amount, text, is_settled=is_settled)
-
-
-def _is_carried(stream: PushStream) -> bool:
-    """Only what adds up can be told in another period."""
-    return stream.kind is StreamKind.DELTA
-
-
-_POLICY_TEXTS = {
-    AfterClose.CARRY_FORWARD: "and will be told in the open period by the writer's next run.",
-    AfterClose.INVOICE_ITEM: "and are to be billed apart, by an invoice item.",
-    AfterClose.UNBILLED: "and are not billed (policy unbilled, or a value that does not add up).",
-}
 
 
 # --- pushes and the invoice -----------------------------------------------------------------------
@@ -210,6 +175,10 @@ def _between_pushes_and_invoice(facts: Facts) -> Iterator[Finding]:
             " nothing over."
         )
         yield Finding(Cause.NEGATIVE_TOTAL, facts.pushed, text)
+    if facts.close is not None and facts.close.is_trial:
+        text = f"The period lay in a trial: the {canonical(facts.pushed)} told are not billed."
+        yield Finding(Cause.TRIAL, facts.pushed, text)
+        return
     if facts.invoice is None:
         return
     # What is below zero is billed as 0.
@@ -226,6 +195,19 @@ def _between_pushes_and_invoice(facts: Facts) -> Iterator[Finding]:
         yield Finding(Cause.LINE_LAGS, amount, f"{billed}; the lines of a draft may lag.")
 
 
+def _corrected(stream: PushStream) -> Finding:
+    amount = quantity_of(stream.compensated, stream.scale)
+    last = stream.corrections[-1]
+    text = (
+        f"Stripe's total was changed by {canonical(amount)} to cancel what others wrote (approved"
+        f" last by {last.approved_by}: {last.reason})."
+    )
+    due = quantity_of(stream.correction_due, stream.scale)
+    if due:
+        text += f" Another {canonical(due)} is approved and on its way."
+    return Finding(Cause.COMPENSATED, amount, text)
+
+
 # --- notes ----------------------------------------------------------------------------------------
 
 
@@ -236,8 +218,7 @@ def _notes(facts: Facts) -> Iterator[Finding]:
             " counted since is recounted by a later run."
         )
         yield Finding(Cause.RECOUNTED_EARLIER, ZERO, text)
-    due = EXACT.add(facts.counted, facts.carried_in)
-    remainder = EXACT.subtract(due, facts.tellable)
+    remainder = EXACT.subtract(facts.due, facts.tellable)
     if remainder and not facts.no_route:
         text = f"{canonical(remainder)} is less than Stripe is told in; the next push carries it."
         yield Finding(Cause.REMAINDER, remainder, text)
@@ -246,6 +227,10 @@ def _notes(facts: Facts) -> Iterator[Finding]:
         count = facts.ledger.usage.late.count
         text = f"{canonical(held)} of {count} late events await approval."
         yield Finding(Cause.LATE_HELD, held, text)
+    yield from (_corrected(stream) for stream in facts.streams if stream.corrections)
+    if facts.standing:
+        text = f"The last value of an earlier period, {canonical(facts.standing)}, stands here."
+        yield Finding(Cause.STANDING, facts.standing, text)
     if facts.carried_in:
         starts = sorted({carry.from_period for one in facts.streams for carry in one.carried_in})
         periods = ", ".join(f"{start:%Y-%m-%d}" for start in starts)

@@ -25,6 +25,23 @@ class Config:
     stripe_secret_key: str | None = None
     """For the local stack; on AWS `stripe_secret_name` is read instead."""
     stripe_secret_name: str | None = None
+    stripe_shadow_secret_key: str | None = None
+    """A test key: what mappings with `shadow` tell Stripe is told in its account, too."""
+    stripe_shadow_secret_name: str | None = None
+    stripe_transport: str = "v1"
+    """Which endpoint takes meter events, `v1` or `v2`."""
+    stripe_calls_a_second: int = 1000
+    """Of meter events at most, per account; Stripe takes 1,000 in live mode."""
+    stripe_connected_calls_a_second: int = 100
+    """The same for a connected account, where Stripe's basic limit holds."""
+    stripe_reads_a_month: int = 10_000
+    """Reads per account in 30 days; Stripe grants so many to everybody, and more with sales."""
+    stripe_webhook_secrets: str | None = None
+    """What signs Stripe's webhooks, any of several, separated by commas; for the local stack."""
+    stripe_webhook_secrets_name: str | None = None
+    """The secret of AWS Secrets Manager that holds the same."""
+    legacy_usage_records: bool = False
+    """Whether prices without a meter may be mapped; they are told by an API that Stripe gave up."""
     calls_at_once: int = 1
     """How many calls to DynamoDB one invocation has under way when it needs several."""
     changed_slot_s: int = 60
@@ -53,6 +70,21 @@ class Config:
             stripe_api_base=environment.get("STRIPE_API_BASE"),
             stripe_secret_key=environment.get("STRIPE_SECRET_KEY"),
             stripe_secret_name=environment.get("STRIPE_SECRET_NAME"),
+            stripe_shadow_secret_key=environment.get("STRIPE_SHADOW_SECRET_KEY"),
+            stripe_shadow_secret_name=environment.get("STRIPE_SHADOW_SECRET_NAME"),
+            stripe_transport=_one_of(
+                environment.get("STRIPE_TRANSPORT", "v1"), "STRIPE_TRANSPORT", "v1", "v2"
+            ),
+            stripe_calls_a_second=_at_least_one(environment, "STRIPE_CALLS_A_SECOND", "1000"),
+            stripe_connected_calls_a_second=_at_least_one(
+                environment, "STRIPE_CONNECTED_CALLS_A_SECOND", "100"
+            ),
+            stripe_reads_a_month=int(environment.get("STRIPE_READS_A_MONTH", "10000")),
+            stripe_webhook_secrets=environment.get("STRIPE_WEBHOOK_SECRETS"),
+            stripe_webhook_secrets_name=environment.get("STRIPE_WEBHOOK_SECRETS_NAME"),
+            legacy_usage_records=_switch(
+                environment.get("LEGACY_USAGE_RECORDS", "off"), "LEGACY_USAGE_RECORDS"
+            ),
             calls_at_once=int(environment.get("CALLS_AT_ONCE", "4")),
             changed_slot_s=int(environment.get("CHANGED_SLOT_S", "60")),
             rebuild_lead_s=float(environment.get("REBUILD_LEAD_S", "90")),
@@ -80,3 +112,16 @@ def _choice(text: str, name: str, *, yes: str) -> bool:
     if text not in {yes, "off"}:
         raise ValueError(f"{name} must be '{yes}' or 'off', not {text!r}")
     return text == yes
+
+
+def _one_of(text: str, name: str, *choices: str) -> str:
+    if text not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {text!r}")
+    return text
+
+
+def _at_least_one(environment: Mapping[str, str], name: str, default: str) -> int:
+    number = int(environment.get(name, default))
+    if number < 1:
+        raise ValueError(f"{name} must be 1 or more, not {number}")
+    return number

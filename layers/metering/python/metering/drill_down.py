@@ -25,7 +25,15 @@ from metering.evidence import (
 from metering.names import Identifier
 from metering.period import Span
 from metering.ports import Billing
-from metering.push import ONE_MINUTE, Push, PushStream, Target, ceil_minute, floor_minute
+from metering.push import (
+    ONE_MINUTE,
+    Push,
+    PushStream,
+    Target,
+    ceil_minute,
+    floor_minute,
+    readable,
+)
 from metering.quantity import floor_scaled
 
 HOUR = timedelta(hours=1)
@@ -203,15 +211,9 @@ class DrillDown:
             raise _NoReadsLeftError
 
 
-def readable(period: Span, now: datetime) -> Span:
-    """The whole minutes of a period that have begun; empty when there is none."""
-    end = min(floor_minute(period.end), floor_minute(now) + ONE_MINUTE)
-    return Span(ceil_minute(period.start), end)
-
-
 def _edges(period: Span) -> tuple[tuple[Span, Span], tuple[Span, Span]]:
     """What lies next to each bound of a period: within it, and beyond it."""
-    start, end = ceil_minute(period.start), floor_minute(period.end)
+    start, end = ceil_minute(period.start), ceil_minute(period.end)
     return (
         (Span(start, start + NEIGHBOURS), Span(start - NEIGHBOURS, start)),
         (Span(end - NEIGHBOURS, end), Span(end, end + NEIGHBOURS)),

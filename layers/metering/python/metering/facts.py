@@ -102,6 +102,8 @@ class Facts:
     ledger: Recount
     usage: Usage = NO_USAGE
     """What the counter holds."""
+    standing: Decimal = ZERO
+    """Of a last value: the one before the period, while the period has none of its own."""
     scale: int = 0
     """Of the mapping: Stripe is told whole units of 10^-scale."""
     streams: Sequence[PushStream] = ()
@@ -155,8 +157,13 @@ class Facts:
 
     @property
     def tellable(self) -> Decimal:
-        """What Stripe should have been told of the counter's number and of what was carried in."""
-        return quantity_of(wanted(EXACT.add(self.counted, self.carried_in), self.scale), self.scale)
+        """What Stripe should have been told, in whole units of what it is told in."""
+        return quantity_of(wanted(self.due, self.scale), self.scale)
+
+    @property
+    def due(self) -> Decimal:
+        """What the period should bill: what was counted, carried in, or stands from before."""
+        return exact_sum((self.counted, self.carried_in, self.standing))
 
 
 def pushed_by(streams: Sequence[PushStream]) -> Decimal:

@@ -1,5 +1,6 @@
 """Telling Stripe all usage of one customer's period, and checking that Stripe has it."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,22 +9,21 @@ from typing import NamedTuple
 
 from metering.advance import Advance, Life, World
 from metering.counter import CounterKey
+from metering.errors import NotFoundError
 from metering.mapping import Customer
 from metering.names import Metric
 from metering.period import Span
 from metering.push import (
-    ONE_MINUTE,
     PushStream,
-    StreamKind,
     Target,
-    ceil_minute,
-    floor_minute,
     is_stopped,
 )
 from metering.pusher import Happenings, Pauses
-from metering.quantity import floor_scaled
 from metering.route import NoRoute
+from metering.stripe_totals import summed_up
 from metering.work import Group, Work
+
+log = logging.getLogger("metering.closing")
 
 PASSES_MAX = 3
 """One tells, one finds nothing left; a third serves usage that came in between."""
@@ -131,45 +131,48 @@ class Flush:
             RetryableError: Stripe or a table cannot answer now.
             SetupError: Stripe refuses our key.
         """
-        # A period that ended before its time may hold a push in its last, partial minute; the one
-        # after it never does, in its first.
-        span = Span(ceil_minute(period.start), ceil_minute(period.end))
-        if span.start >= span.end:
-            return ""
         by_total: dict[_Total, list[PushStream]] = defaultdict(list)
         for stream in told.streams:
-            if stream.kind is not StreamKind.LEGACY:
-                by_total[_Total(stream.key.target, stream.meter_id)].append(stream)
+            by_total[_Total(stream.key.target, stream.meter_id)].append(stream)
         found = [
-            self._compare(total, span, streams)
+            self._compare(total, period, streams)
             for total, streams in by_total.items()
             if not _is_as_agreed(streams, agreed_at)
         ]
         return "; ".join(text for text in found if text)
 
-    def _compare(self, total: _Total, span: Span, streams: Sequence[PushStream]) -> str:
-        target, meter_id = total
-        end = min(span.end, floor_minute(self._world.clock.now()) + ONE_MINUTE)
-        if end <= span.start:
+    def _compare(self, total: _Total, period: Span, streams: Sequence[PushStream]) -> str:
+        now = self._world.clock.now()
+        try:
+            seen = summed_up(self._world.billing, *total, period, now)
+        except NotFoundError as error:
+            log.warning("closed as it was told, for it cannot be read: %s", error)
             return ""
-        read = self._world.billing.total(
-            meter_id, target.customer, Span(span.start, end), target.account
-        )
-        seen, told = floor_scaled(read, 0), _accepted(streams)
-        if seen == told or seen == self._told_by_all(total, streams):
+        told = _accepted(streams)
+        if seen == told or seen == _accepted(self.sharing(streams)):
             return ""
-        return f"Stripe's summary of {target.event_name} holds {seen} of the {told} it was told"
+        name = total.target.event_name or total.target.subscription_item
+        return f"Stripe's summary of {name} holds {seen} of the {told} it was told"
 
-    def _told_by_all(self, total: _Total, streams: Sequence[PushStream]) -> int:
-        """What all counters have told, where several customers of ours are one at Stripe."""
-        key = streams[0].key
-        month = f"{key.period.start:%Y-%m}"
-        return _accepted(
+    def sharing(self, streams: Sequence[PushStream]) -> list[PushStream]:
+        """All that feed the totals of some of a customer's streams, these among them.
+
+        Several customers of ours may be one at Stripe.
+        """
+        totals = {_shared(stream) for stream in streams}
+        months = {(one.key.counter.tenant, f"{one.key.period.start:%Y-%m}") for one in streams}
+        return [
             one
-            for one in self._world.pushes.of_month(key.counter.tenant, month)
-            if (one.key.target, one.meter_id, one.key.period.start, one.key.incarnation)
-            == (*total, key.period.start, key.incarnation)
-        )
+            for tenant, month in sorted(months)
+            for one in self._world.pushes.of_month(tenant, month)
+            if _shared(one) in totals
+        ]
+
+
+def _shared(stream: PushStream) -> tuple[Target, str, datetime, int]:
+    """What streams have in common whose usage is added up together."""
+    key = stream.key
+    return key.target, stream.meter_id, key.period.start, key.incarnation
 
 
 def _accepted(streams: Iterable[PushStream]) -> int:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from metering.counter import Aggregation
 from metering.names import CustomerRef, Metric, TenantId
-from metering.period import BillingCalendar, Era
+from metering.period import BillingCalendar, Era, Width
 
 STRIPE_CUSTOMER_PREFIX = "cus_"
 
@@ -32,6 +32,9 @@ class MetricSettings:
     lateness: timedelta = timedelta(hours=48)
     unit: str = "unit"
     """What its quantities are, for people: `request`, `GB`."""
+    bucket: Width = Width.DAY
+    """How finely its counters are kept. What is already counted stays in its bucket until the
+    tenant's counters are rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class Mapping:
     shadow_meter_id: str = ""
     shadow_meter_event_name: str = ""
     """Where the same is told in the test account, while `shadow`."""
+    shadow_since: datetime | None = None
+    """When it began to be told there: periods that had closed by then are left alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from metering.ports import (
     Subscription,
     Subscriptions,
 )
+from metering.shadow import NO_KEY
 
 log = logging.getLogger("metering.setup")
 
@@ -228,8 +229,10 @@ def with_shadow(mapping: Mapping, shadow: Billing | None) -> Mapping:
             that is shadowed.
         StripeUnavailableError: Stripe cannot be asked.
     """
+    if mapping.shadow and shadow is None:
+        log.warning("%s", NO_KEY)
     if not mapping.shadow or shadow is None:
-        return replace(mapping, shadow_meter_id="", shadow_meter_event_name="")
+        return replace(mapping, shadow_meter_id="", shadow_meter_event_name="", shadow_since=None)
     if not mapping.shadow_price_id:
         raise _invalid("shadowPriceId", "Required while shadow is true")
     meter = _shadow_meter(mapping, shadow)
@@ -244,7 +247,13 @@ def with_shadow(mapping: Mapping, shadow: Billing | None) -> Mapping:
             f"{meter.id} has the event_time_window {meter.window or 'none'!r}, and the mapping's"
             f" own meter {mapping.meter_window or 'none'!r}",
         )
-    return replace(mapping, shadow_meter_id=meter.id, shadow_meter_event_name=meter.event_name)
+    is_same = meter.id == mapping.shadow_meter_id
+    return replace(
+        mapping,
+        shadow_meter_id=meter.id,
+        shadow_meter_event_name=meter.event_name,
+        shadow_since=(mapping.shadow_since if is_same else None) or mapping.updated_at,
+    )
 
 
 def _shadow_meter(mapping: Mapping, shadow: Billing) -> StripeMeter:

@@ -2,8 +2,8 @@
 
 All are half-open, `[start, end)`, in UTC. A customer's time is a row of eras, each with its own
 rule for periods: calendar months until its first subscription, then what the subscription says, to
-the second. A bucket is a UTC day, cut where a period starts, so that a period's total is a fold of
-whole buckets.
+the second. A bucket is a UTC day, or where a metric asks for it an hour, cut where a period starts,
+so that a period's total is a fold of whole buckets.
 """
 
 from bisect import bisect_right
@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 FIRST = datetime.min.replace(tzinfo=UTC)
 """Where time begins; on the first of a month, at midnight."""
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -39,6 +40,13 @@ class Interval(StrEnum):
     WEEK = "week"
     MONTH = "month"
     YEAR = "year"
+
+
+class Width(StrEnum):
+    """How much time a counter keeps in one bucket, in UTC."""
+
+    DAY = "day"
+    HOUR = "hour"
 
 
 _LENGTHS = {Interval.DAY: DAY, Interval.WEEK: 7 * DAY}
@@ -133,11 +141,13 @@ class BillingCalendar:
             end = min(end, self.eras[after].begins_at)
         return Span(start, end)
 
-    def bucket_of(self, instant: datetime) -> Span:
-        """The part of a UTC day that holds an instant and lies in one billing period."""
-        midnight = day_of(instant)
+    def bucket_of(self, instant: datetime, width: Width = Width.DAY) -> Span:
+        """The part of a UTC day, or hour, that holds an instant and lies in one billing period."""
+        is_hour = width is Width.HOUR
+        start = hour_of(instant) if is_hour else day_of(instant)
         period = self.period_of(instant)
-        return Span(max(midnight, period.start), min(midnight + DAY, period.end))
+        end = start + (HOUR if is_hour else DAY)
+        return Span(max(start, period.start), min(end, period.end))
 
     def periods_beginning_in(self, month: Span) -> Iterator[Span]:
         """The billing periods that begin within a span of time, in their order.
@@ -166,6 +176,11 @@ class BillingCalendar:
 def day_of(instant: datetime) -> datetime:
     """The start of the UTC day that holds an instant."""
     return instant.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def hour_of(instant: datetime) -> datetime:
+    """The start of the UTC hour that holds an instant."""
+    return instant.replace(minute=0, second=0, microsecond=0)
 
 
 CALENDAR_MONTHS = BillingCalendar()

@@ -56,6 +56,8 @@ class PeriodClose:
     """When we last let a draft that we held go on."""
     next_look_at: datetime | None = None
     """Before this, nothing is read of it at Stripe again unless a notice says so."""
+    is_trial: bool = False
+    """The period lay in a trial: its final invoice bills no usage."""
     version: int = 0
     """How often it was stored; 0 is one that never was."""
 

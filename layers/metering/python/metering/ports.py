@@ -2,23 +2,31 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, StrEnum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from metering.auth import ApiKey
 from metering.counter import BucketKey, CounterKey, Usage
 from metering.delivery import Answer
 from metering.epoch import Epochs
+from metering.error_report import MeterErrorReport, Suspicion
 from metering.event import LedgerEntry
+from metering.invoice_item import InvoiceItem, KnownItem
+from metering.item_delivery import ItemAnswer
 from metering.lane import Advance, Lane, LaneKey
 from metering.mapping import Customer, MetricSettings
 from metering.mapping import Mapping as MeterMapping
 from metering.names import CustomerRef, IdempotencyKey, Identifier, Metric, TenantId
-from metering.period import Span
-from metering.push import Mode, Push, PushStream
+from metering.notice import Notice, NoticeKind
+from metering.period import Interval, Span
+from metering.period_close import PeriodClose
+from metering.pricing import Rate
+from metering.push import Mode, Push, PushStream, Role
 from metering.reconciliation import Report
+from metering.tenant_settings import TenantSettings
 
 
 class Clock(Protocol):
@@ -48,6 +56,10 @@ class IndexOffError(Exception):
     """The ledger's `by_counter` index is switched off here (`EVENT_INDEX=off`)."""
 
 
+class LedgerTooLargeError(Exception):
+    """A pass over the ledger would take more pages than it may."""
+
+
 class Ledger(Protocol):
     """The accepted usage events: appended once, never changed, never removed."""
 
@@ -63,6 +75,25 @@ class Ledger(Protocol):
 
         Raises:
             RetryableError: the table refused for now.
+        """
+        ...
+
+    def get_many(
+        self, tenant: TenantId, keys: Iterable[IdempotencyKey]
+    ) -> dict[IdempotencyKey, LedgerEntry]:
+        """The entries that stand at some keys, read consistently.
+
+        Raises:
+            RetryableError: not all could be read.
+        """
+        ...
+
+    def held(
+        self, tenant: TenantId, *, metric: Metric | None, customer: CustomerRef | None
+    ) -> Iterator[LedgerEntry]:
+        """The late events that were ever held back, approved since or not, in no order.
+
+        Of one metric and customer, or of all; a new one shows within moments.
         """
         ...
 
@@ -85,6 +116,16 @@ class Ledger(Protocol):
 
     def of_tenant(self, tenant: TenantId) -> Iterator[LedgerEntry]:
         """All entries of a tenant in no order, by a consistent scan of the whole table."""
+        ...
+
+    def to_recount(
+        self, tenant: TenantId, *, pages_max: int | None = None
+    ) -> Iterator[LedgerEntry]:
+        """The same with no more of each entry than its counter depends on: no resource, no meta.
+
+        Raises:
+            LedgerTooLargeError: more than `pages_max` pages of 1 MB would have to be read.
+        """
         ...
 
 
@@ -114,8 +155,11 @@ class Counters(Protocol):
         """Every counter that ever got an event, in no order; of one customer or of all."""
         ...
 
-    def changed_since(self, instant: datetime) -> set[BucketKey]:
-        """The counters' buckets written at or after an instant (and perhaps some more)."""
+    def changed_since(self, instant: datetime, until: datetime | None = None) -> set[BucketKey]:
+        """The counters' buckets written at or after an instant (and perhaps some more).
+
+        `until` leaves out what was written well after it.
+        """
         ...
 
 
@@ -180,6 +224,10 @@ class EpochReader(Protocol):
 class Settings(Protocol):
     """Metrics, mappings and customers, read through a short cache."""
 
+    def tenant(self, tenant: TenantId) -> TenantSettings:
+        """What a tenant has decided, the defaults when it decided nothing."""
+        ...
+
     def metric(self, tenant: TenantId, metric: Metric) -> MetricSettings:
         """A metric's settings, the defaults when nobody set it up."""
         ...
@@ -205,6 +253,14 @@ class Settings(Protocol):
 
 class SettingsStore(Protocol):
     """The writing side of `Settings`, and the lists; every read is consistent and uncached."""
+
+    def stored_tenant(self, tenant: TenantId) -> TenantSettings:
+        """What a tenant has decided, as it stands in the table now."""
+        ...
+
+    def put_tenant(self, settings: TenantSettings) -> None:
+        """Keep a tenant's decisions in place of what stood there."""
+        ...
 
     def put_metric(self, tenant: TenantId, settings: MetricSettings) -> None:
         """Keep a metric's settings in place of what stood there."""
@@ -253,6 +309,17 @@ class SettingsStore(Protocol):
         Raises:
             RetryableError: it is being changed by others at the same time.
         """
+        ...
+
+    def change_customer(self, before: Customer, after: Customer) -> bool:
+        """Put `after` in the place of `before`, recuts counted; False when that was changed since.
+
+        `before` may be an `unmapped_customer`: then it holds while nobody has set it up.
+        """
+        ...
+
+    def stored_customer(self, tenant: TenantId, ref: CustomerRef) -> Customer | None:
+        """A customer as it stands in the table now; None when nobody set it up."""
         ...
 
     def customers_after(
@@ -376,6 +443,35 @@ class StripeMeter:
     formula: str
     """`sum`, `count` or `last`; Stripe may add more."""
     active: bool
+    window: str = ""
+    """Its `event_time_window`: empty, `hour` or `day`."""
+    customer_key: str = "stripe_customer_id"
+    value_key: str = "value"
+    """Under which names its events hold customer and value."""
+
+
+@dataclass(frozen=True, slots=True)
+class StripePrice:
+    """A price, as far as it says how usage is billed."""
+
+    id: str
+    product: str
+    currency: str
+    is_metered: bool
+    meter_id: str
+    """Empty for a legacy metered price, and for one that is not metered."""
+    interval: str = ""
+    """`day`, `week`, `month` or `year`; empty for a price that does not recur."""
+    interval_count: int = 1
+    unit_amount: str = ""
+    """In the currency's smallest unit, a decimal as text; empty for tiers."""
+    tiers_mode: str = ""
+    """`graduated` or `volume`; empty without tiers."""
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether it bills usage records, which Stripe has given up for meters."""
+        return self.is_metered and not self.meter_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +483,9 @@ class SubscriptionItem:
     meter_id: str
     """Empty for a price that is not metered by a Billing Meter."""
     period: Span
+    interval: Interval = Interval.MONTH
+    interval_count: int = 1
+    """Its period lasts so many intervals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +497,48 @@ class Subscription:
     """`cus_...`"""
     billing_anchor: datetime
     items: tuple[SubscriptionItem, ...]
+    anchor_day: int = 0
+    """The day of the month that periods begin on, where it is set apart from the anchor."""
+    started_at: datetime | None = None
+    trial_ends_at: datetime | None = None
+    """When its trial ends or ended, in which usage is not billed; None without one."""
+    ends_at: datetime | None = None
+    """When it will be over; None while it goes on for good."""
+    ended_at: datetime | None = None
+    """When it was over; None while it goes on."""
+
+
+class InvoiceStatus(StrEnum):
+    """Where an invoice stands, in Stripe's words."""
+
+    DRAFT = "draft"
+    """It still takes usage of its period."""
+    OPEN = "open"
+    PAID = "paid"
+    UNCOLLECTIBLE = "uncollectible"
+    VOID = "void"
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """An invoice of a subscription, as far as a period's close needs it."""
+
+    id: str
+    subscription: str
+    status: InvoiceStatus
+    reason: str
+    """Stripe's `billing_reason`: `subscription_cycle`."""
+    period: Span
+    """The time whose usage it bills."""
+    advances: bool
+    """Whether Stripe goes on with it by itself; a draft that does not is held by somebody."""
+    finalizes_at: datetime | None = None
+    """When Stripe will finalize the draft by itself."""
+    finalized_at: datetime | None = None
+    quantities: Mapping[str, Decimal] = MappingProxyType({})
+    """By price id, in the meter's unit; only the lines that came with the invoice."""
+    is_whole: bool = True
+    """Whether `quantities` hold all of its lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +554,43 @@ class MeterEvent:
     """A whole minute."""
     identifier: Identifier
     idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """What one push sends for a legacy metered price, which has no meter: the whole usage so far.
+
+    It is set, never added, so sending it again changes nothing.
+    """
+
+    account: str
+    """`acct_...`, or empty for the key's own account."""
+    subscription_item: str
+    """`si_...`"""
+    quantity: str
+    occurred_at: datetime
+    """A whole minute; one number stands at each instant."""
+    idempotency_key: str
+
+
+class ReadCounts(Protocol):
+    """How often Stripe was read, per account (empty: the key's own) and UTC day."""
+
+    def add(self, account: str, day: date, reads: int) -> None:
+        """Count some more.
+
+        Raises:
+            RetryableError: perhaps counted, perhaps not.
+        """
+        ...
+
+    def since(self, account: str, day: date) -> Mapping[date, int]:
+        """The days from this one on that have any.
+
+        Raises:
+            RetryableError: the table refused for now.
+        """
+        ...
 
 
 class Billing(Protocol):
@@ -431,12 +609,29 @@ class Billing(Protocol):
         """Pass when Stripe answers our key."""
         ...
 
-    def send(self, event: MeterEvent) -> Answer:
-        """Send a meter event once. Whatever comes back is an answer, a timeout too."""
+    def send(self, event: MeterEvent | UsageRecord) -> Answer:
+        """Send a push once. Whatever comes back is an answer, a timeout too."""
         ...
 
     def total(self, meter_id: str, customer: str, span: Span, account: str = "") -> Decimal:
         """What a meter has added up for a customer between two whole minutes; 0 for nothing."""
+        ...
+
+    def hourly(
+        self, meter_id: str, customer: str, span: Span, account: str = ""
+    ) -> dict[datetime, Decimal]:
+        """The same by the start of each UTC hour that has any; the span's bounds are whole hours.
+
+        One request for reading per hundred hours of the span.
+        """
+        ...
+
+    def records_total(self, subscription_item: str, period: Span, account: str = "") -> Decimal:
+        """What usage records of a legacy price come to in one of its item's billing periods.
+
+        Raises:
+            NotFoundError: no such item in this account and mode, or its price has a meter.
+        """
         ...
 
     def meter_of_price(self, price_id: str, account: str = "") -> StripeMeter | None:
@@ -449,11 +644,152 @@ class Billing(Protocol):
         """
         ...
 
+    def meter(self, meter_id: str, account: str = "") -> StripeMeter:
+        """A meter.
+
+        Raises:
+            NotFoundError: no such meter in this account and mode.
+        """
+        ...
+
+    def price(self, price_id: str, account: str = "") -> StripePrice:
+        """A price.
+
+        Raises:
+            NotFoundError: no such price in this account and mode.
+        """
+        ...
+
     def subscription(self, subscription_id: str, account: str = "") -> Subscription:
         """A subscription with its items.
 
         Raises:
             NotFoundError: no such subscription in this account and mode.
+        """
+        ...
+
+
+class InvoiceLine(NamedTuple):
+    """A line of an invoice, as far as it bills usage or seats of a price."""
+
+    price_id: str
+    subscription_item_id: str
+    """Empty for a line that comes of no subscription."""
+    meter_id: str
+    """Empty for a price that is not metered by a Billing Meter."""
+    quantity: Decimal
+    """In the units that the price counts."""
+    period: Span
+
+
+class InvoiceLines(Protocol):
+    """What invoices bill."""
+
+    def lines(self, invoice_id: str, account: str = "") -> list[InvoiceLine]:
+        """An invoice's lines; of a draft they may lag behind the usage.
+
+        Raises:
+            NotFoundError: no such invoice in this account and mode.
+            RetryableError: Stripe cannot answer now.
+            SetupError: no key is configured, or it may not read invoices.
+        """
+        ...
+
+
+class StripeCustomers(Protocol):
+    """Customers at Stripe, as far as they can be billed."""
+
+    def items_of(self, customer: str, account: str = "") -> tuple[SubscriptionItem, ...] | None:
+        """The items of all subscriptions that are not over; None when the customer is deleted.
+
+        Two requests for reading.
+
+        Raises:
+            RetryableError: Stripe cannot answer now.
+            SetupError: no key is configured, or it may not read customers.
+        """
+        ...
+
+
+class Subscriptions(Protocol):
+    """Subscriptions at Stripe; raises as the reading methods of `Billing` do."""
+
+    def subscription(self, subscription_id: str, account: str = "") -> Subscription:
+        """A subscription with its items, ended or not.
+
+        Raises:
+            NotFoundError: no such subscription in this account and mode.
+        """
+        ...
+
+    def of_customer(self, stripe_customer: str, account: str = "") -> list[Subscription]:
+        """A customer's subscriptions that go on; none of one that Stripe does not know."""
+        ...
+
+    def under_way(self, account: str = "") -> Iterator[Subscription]:
+        """All subscriptions of the account that go on, read as they are needed."""
+        ...
+
+    def cancel(self, subscription_id: str, *, invoice_now: bool, account: str = "") -> Subscription:
+        """End a subscription at once; with `invoice_now` its open usage is billed.
+
+        Raises:
+            NotFoundError: no such subscription, or it has ended already.
+        """
+        ...
+
+
+class Invoices(Protocol):
+    """Invoices at Stripe; raises as the reading methods of `Billing` do."""
+
+    def invoice(self, invoice_id: str, account: str = "") -> Invoice:
+        """An invoice as it is now.
+
+        Raises:
+            NotFoundError: no such invoice; a draft can be deleted.
+        """
+        ...
+
+    def of_subscription(self, subscription_id: str, account: str = "") -> list[Invoice]:
+        """The newest invoices of a subscription, newest first."""
+        ...
+
+    def let_advance(self, invoice_id: str, *, on: bool, account: str = "") -> Invoice:
+        """Have Stripe finalize a draft by itself, or not; the invoice as it is then.
+
+        Of one that is no draft any more nothing is changed.
+        """
+        ...
+
+
+class Prices(Protocol):
+    """Prices at Stripe, as far as they say what a quantity costs."""
+
+    def rate(self, price_id: str, account: str = "") -> Rate:
+        """How a price turns a quantity into an amount.
+
+        Raises:
+            UnpriceableError: it says something we do not know how to price.
+            NotFoundError: no such price in this account and mode.
+            RetryableError: Stripe cannot answer now.
+            SetupError: no key is configured, or it may not read prices.
+        """
+        ...
+
+
+class InvoiceItems(Protocol):
+    """Invoice items at Stripe that bill usage apart."""
+
+    def add(self, item: InvoiceItem, customer: str, period: Span, account: str) -> ItemAnswer:
+        """Send an item once. Whatever comes back is an answer, a timeout too."""
+        ...
+
+    def of_customer(self, customer: str, since: datetime, account: str) -> list[KnownItem]:
+        """The customer's items that bear an id of ours and were made since an instant.
+
+        Raises:
+            RetryableError: Stripe cannot answer now.
+            SetupError: no key is configured, or it may not read invoice items.
         """
         ...
 
@@ -480,7 +816,12 @@ class Change(NamedTuple):
 
 
 class Pushes(Protocol):
-    """Streams and their pushes; all reads are consistent."""
+    """Streams and their pushes, of one role; all reads are consistent."""
+
+    @property
+    def role(self) -> Role:
+        """Whose streams these are; those of the other role are never seen here."""
+        ...
 
     def streams(self, counter: CounterKey, period: Span) -> list[PushStream]:
         """The streams of a counter in a billing period (more than one after a remapping)."""
@@ -533,8 +874,30 @@ class Pushes(Protocol):
         """
         ...
 
+    def store_together(self, changes: Sequence[Change]) -> list[PushStream] | None:
+        """Store all of a few streams or none of them.
+
+        None when somebody else has stored one of them meanwhile, or when the customer of one has
+        another calendar by now.
+
+        Raises:
+            RetryableError: perhaps stored, perhaps not; read them again.
+        """
+        ...
+
+    def claim(self, stream: PushStream) -> bool:
+        """Whether the stream's counter is the one that sets the target's value this month.
+
+        The first to ask is, for all periods that begin in the month.
+        """
+        ...
+
     def incarnation(self) -> int:
         """Which life of the store this is; raised by one after a restore from a backup."""
+        ...
+
+    def raise_incarnation(self) -> int:
+        """Begin the store's next life and answer its number; no identifier is used again."""
         ...
 
     def pause(self, account: str, mode: Mode, until: datetime, reason: str) -> None:
@@ -543,6 +906,112 @@ class Pushes(Protocol):
 
     def paused_until(self, account: str, mode: Mode) -> datetime | None:
         """When a pause of the account ends or ended; None when it never was paused."""
+        ...
+
+
+class PeriodCloses(Protocol):
+    """The ends of customers' billing periods; all reads are consistent."""
+
+    def of(self, tenant: TenantId, customer: CustomerRef, period: Span) -> PeriodClose | None:
+        """How far the end of a period has come; None when nothing is known of it yet."""
+        ...
+
+    def of_month(self, tenant: TenantId, month: str) -> Iterator[PeriodClose]:
+        """Those of a tenant's periods that begin in the month `YYYY-MM`, in no order."""
+        ...
+
+    def unfinished(self) -> Iterator[PeriodClose]:
+        """Every period that is closing, of all tenants."""
+        ...
+
+    def store(self, close: PeriodClose) -> PeriodClose | None:
+        """Put a changed close in the place of its former version, and answer it as stored.
+
+        None when somebody else has stored it meanwhile.
+        """
+        ...
+
+
+class Rounds(Protocol):
+    """When what is done from time to time was last done; they save work, no number needs them."""
+
+    def last(self, name: str) -> datetime | None:
+        """When a round was last finished; None when it never was."""
+        ...
+
+    def note(self, name: str, finished_at: datetime) -> None:
+        """A round was finished."""
+        ...
+
+
+class Notices(Protocol):
+    """Notices from Stripe that were not acted on yet."""
+
+    def keep(self, notice: Notice) -> bool:
+        """Keep a notice to be acted on; False when one with its id was kept before."""
+        ...
+
+    def waiting(self, *kinds: NoticeKind) -> Iterator[Notice]:
+        """The notices of some kinds that nobody has acted on yet, oldest first."""
+        ...
+
+    def done(self, notice: Notice) -> None:
+        """Nobody needs to act on it any more; its id stays known for 30 days."""
+        ...
+
+
+class WebhookSettings(Protocol):
+    """What an operator has set up for Stripe's webhooks."""
+
+    @property
+    def mode(self) -> Mode:
+        """The world that the configured key opens; SetupError without a key."""
+        ...
+
+    def secrets(self) -> tuple[str, ...]:
+        """What may sign: several while one takes another's place, never none.
+
+        Raises:
+            SetupError: none is set up, or what is set up is no secret of a webhook.
+            RetryableError: they cannot be read now.
+        """
+        ...
+
+
+class MeterErrorReports(Protocol):
+    """Stripe's reports of meter events that it took and did not count."""
+
+    def report(self, event_id: str, account: str = "") -> MeterErrorReport:
+        """The report in a thin event.
+
+        Raises:
+            NotFoundError: no such event in this account and mode; Stripe keeps them for 30 days.
+            RetryableError: Stripe cannot answer now.
+            SetupError: no key is configured, or it may not read events.
+        """
+        ...
+
+
+class Suspects(Protocol):
+    """Suspicions that Stripe did not count what it took, until a look at Stripe settles them.
+
+    All methods raise RetryableError when the table refuses for now.
+    """
+
+    def add(self, suspicions: Sequence[Suspicion]) -> None:
+        """Keep each, unless one with its id stands there."""
+        ...
+
+    def change(self, suspicion: Suspicion) -> None:
+        """Keep it in the place of the one with its id, unless that was settled meanwhile."""
+        ...
+
+    def open(self) -> Iterator[Suspicion]:
+        """Every suspicion that is not settled, in no order; consistent."""
+        ...
+
+    def done(self, suspicion: Suspicion) -> None:
+        """It is settled; a new report may raise it again."""
         ...
 
 

@@ -15,6 +15,7 @@ answers are judged stands in `metering.delivery`.
 """
 
 from base64 import b32encode
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -106,7 +107,7 @@ class StreamKey(NamedTuple):
         *target, item, role = self.target
         start = times.to_text(self.period.start)
         hour = times.to_text(self.hour) if self.hour else ""
-        further = (item, hour) if item or hour else ()
+        further: tuple[str, ...] = (item, hour) if item or hour else ()
         if role is Role.SHADOW:
             further = (item, hour, role)
         text = join(*target, *self.counter, start, str(self.incarnation), *further)
@@ -162,6 +163,8 @@ class Push:
     resolution: str = ""
     """How its outcome became known: `answered`, `replayed`, `duplicate`, `minute_window`..."""
     last_error: str = ""
+    is_correction: bool = False
+    """It tells no usage, but cancels what others wrote."""
 
     @property
     def idempotency_key(self) -> str:
@@ -190,6 +193,16 @@ class Carry(NamedTuple):
     """In the metric's unit; negative when the closed period was told too much."""
 
 
+class Correction(NamedTuple):
+    """What a person has had Stripe's total changed by, to cancel what others wrote to it."""
+
+    amount: int
+    """In scaled units; negative where Stripe held too much."""
+    approved_at: datetime
+    approved_by: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class PushStream:
     """The pushes of one stream, summed up; `accepted` in scaled units."""
@@ -213,6 +226,11 @@ class PushStream:
     """The invoice item that is on its way for usage that came too late; at most one is open."""
     items: tuple[InvoiceItem, ...] = ()
     """Those that bill usage of this closed period apart, the earliest first."""
+    corrections: tuple[Correction, ...] = ()
+    """Those that were approved, the earliest first; no part of `accepted`, for they are no usage of
+    ours: what others wrote, and what cancels it, come to nothing together."""
+    compensated: int = 0
+    """What Stripe has taken of the corrections, in scaled units."""
     counted_seq: int = 0
     """Every push up to this number was seen in Stripe's summary."""
     is_due: bool = False
@@ -233,6 +251,11 @@ class PushStream:
         """Whether the writer must come back to it though its counter does not change."""
         is_open = self.open is not None or self.item is not None
         return is_open or self.stopped is not None or self.is_due
+
+    @property
+    def correction_due(self) -> int:
+        """What the corrections that were approved are still to change, in scaled units."""
+        return sum(one.amount for one in self.corrections) - self.compensated
 
     @property
     def billed_apart(self) -> Decimal:
@@ -272,7 +295,8 @@ class Held(StrEnum):
     SHARED_VALUE = "shared_value"
     """Another counter sets the same value at Stripe; the two would take each other's place."""
     NO_INVOICE = "no_invoice"
-    """It came after the close of a period that no invoice bills: so nothing bills it apart."""
+    """It came after the close of a period whose usage no invoice bills: a trial, or it is to be
+    billed apart and there is no invoice that was too low by it."""
     BEFORE_MAPPING = "before_mapping"
     """The period had closed, and nothing of it was told, before its metric was mapped."""
 
@@ -286,12 +310,26 @@ def wanted(total: Decimal, scale: int, *, told_elsewhere: Decimal = Decimal(0)) 
     return floor_scaled(EXACT.subtract(total, told_elsewhere), scale)
 
 
+def whole_units(values: Iterable[Decimal], scale: int) -> list[int]:
+    """What each of a row of values adds to their floored total, in scaled units.
+
+    So the parts add up to the floored total of all, and no part loses a remainder of its own.
+    """
+    total, told, parts = Decimal(0), 0, []
+    for value in values:
+        total = EXACT.add(total, value)
+        parts.append(floor_scaled(total, scale) - told)
+        told += parts[-1]
+    return parts
+
+
 def plan(
     stream: PushStream, desired: int, now: datetime, used_at: datetime, *, closes_at: datetime
 ) -> PushStream | Held:
     """The stream with a push for the difference between wanted and accepted, or why there is none.
 
-    `used_at` is the time of the newest usage in the total; the push is stamped close to it.
+    A correction that is due goes first. `used_at` is the time of the newest usage in the total; the
+    push is stamped close to it.
     From `closes_at` on, usage of the period reaches no invoice any more.
     """
     held = _held(stream, desired, now, closes_at)
@@ -300,7 +338,8 @@ def plan(
     minute = _minute(stream, now, used_at)
     if isinstance(minute, Held):
         return minute
-    delta = desired - stream.accepted
+    owed = stream.correction_due
+    delta = owed or desired - stream.accepted
     push = Push(
         seq=stream.next_seq,
         identifier=Identifier(f"u1.{stream.key.id}.{stream.next_seq}"),
@@ -308,13 +347,14 @@ def plan(
         value=str(delta if stream.kind is StreamKind.DELTA else desired),
         occurred_at=minute.taken,
         planned_at=now,
+        is_correction=owed != 0,
     )
     seq, rest = push.seq + 1, minute.rest
     return replace(stream, open=push, minutes=rest, next_seq=seq, stopped=None, is_due=False)
 
 
 def _held(stream: PushStream, desired: int, now: datetime, closes_at: datetime) -> Held | None:
-    delta = desired - stream.accepted
+    delta = stream.correction_due or desired - stream.accepted
     must_tell = stream.is_due and stream.kind is not StreamKind.DELTA
     if stream.open is not None:
         return Held.PUSH_OPEN
@@ -381,6 +421,17 @@ def ceil_minute(instant: datetime) -> datetime:
     return floored if floored == instant else floored + ONE_MINUTE
 
 
+def readable(period: Span, now: datetime) -> Span:
+    """The minutes of a period that have begun, as a summary of it is read; may be empty.
+
+    The partial minute at its end belongs to it: a period that ended before its time may hold a push
+    there, and the one after it never does, in its first.
+    """
+    end = min(ceil_minute(period.end), floor_minute(now) + ONE_MINUTE)
+    start = ceil_minute(period.start)
+    return Span(start, max(start, end))
+
+
 def stamp(stream: PushStream, now: datetime) -> PushStream:
     """The stream as it must be stored before the open push leaves: a crash from here on is SENT."""
     push = _open(stream)
@@ -427,7 +478,10 @@ class Closed(NamedTuple):
 def close(
     stream: PushStream, state: PushState, now: datetime, *, resolution: str, error: str = ""
 ) -> Closed:
-    """Take the open push off the stream; only an accepted one moves the accepted total."""
+    """Take the open push off the stream; only an accepted one moves the accepted total.
+
+    After a correction the stream is looked at again: usage may have waited for it.
+    """
     push = replace(
         _open(stream),
         state=state,
@@ -438,8 +492,12 @@ def close(
     )
     if state is not PushState.ACCEPTED:
         # The value that it would have set may stand at Stripe now: it must be told anew.
-        is_due = stream.is_due or stream.kind is not StreamKind.DELTA
+        is_due = stream.is_due or push.is_correction or stream.kind is not StreamKind.DELTA
         return Closed(replace(stream, open=None, is_due=is_due), push)
+    if push.is_correction:
+        compensated = stream.compensated + push.delta
+        corrected = replace(stream, compensated=compensated, accepted_at=now)
+        return Closed(replace(corrected, open=None, is_due=True), push)
     accepted = stream.accepted + push.delta
     return Closed(replace(stream, open=None, accepted=accepted, accepted_at=now), push)
 
@@ -460,7 +518,14 @@ def reject_async(stream: PushStream, push: Push, now: datetime, error: str) -> C
     stop = stream.stopped
     if stop is None or stop.until is not None:
         stop = Stop("refused", error, now, now + RETRY_REFUSED)
-    return Closed(replace(stream, accepted=stream.accepted - push.delta, stopped=stop), rejected)
+    if push.is_correction:
+        compensated = stream.compensated - push.delta
+        back = replace(stream, compensated=compensated, stopped=stop, is_due=True)
+        return Closed(back, rejected)
+    # A value that is set is told again even where the one before it was the same.
+    is_due = stream.is_due or stream.kind is not StreamKind.DELTA
+    accepted = stream.accepted - push.delta
+    return Closed(replace(stream, accepted=accepted, stopped=stop, is_due=is_due), rejected)
 
 
 def retired(stream: PushStream) -> PushStream:

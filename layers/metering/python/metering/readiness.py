@@ -1,5 +1,6 @@
 """Whether everything that is needed answers: asked, not assumed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,6 +30,8 @@ class Ready:
     checks: tuple[Check, ...]
     writer_lag: timedelta | None
     """How long ago the writer had dealt with all changes; None when it has not run yet."""
+    closer_lag: timedelta | None = None
+    """How long ago it was looked for billing periods that have ended; None when it never was."""
 
     @property
     def is_ready(self) -> bool:
@@ -37,14 +40,23 @@ class Ready:
 
 
 class Readiness:
-    """Asks tables, Stripe and the writer's desk; `billing` is None where no Stripe is set up."""
+    """Asks tables, Stripe and the writer's desk; `billing` is None where no Stripe is set up.
+
+    `closing_seen_at` is when it was last looked for billing periods that have ended.
+    """
 
     def __init__(
-        self, tables: Tables, billing: Billing | None, desk: WriterDesk, clock: Clock
+        self,
+        tables: Tables,
+        billing: Billing | None,
+        desk: WriterDesk,
+        closing_seen_at: Callable[[], datetime | None],
+        clock: Clock,
     ) -> None:
         self._tables = tables
         self._billing = billing
         self._desk = desk
+        self._closing_seen_at = closing_seen_at
         self._clock = clock
         self._kept: ShortCache[str, Ready] = ShortCache(clock, ANSWER_KEPT_FOR)
 
@@ -58,9 +70,12 @@ class Readiness:
         if not tables.is_passed:
             unknown = Check("workers", is_passed=False, detail="their state cannot be read")
             return Ready((tables, stripe, unknown), None)
-        seen_at = self._writer_seen_at()
-        lag = self._clock.now() - seen_at if seen_at else None
-        return Ready((tables, stripe, self._writer_check(lag)), lag)
+        lag = self._since(self._writer_seen_at())
+        closer_lag = self._since(self._closing_seen_at())
+        return Ready((tables, stripe, self._writer_check(lag)), lag, closer_lag)
+
+    def _since(self, instant: datetime | None) -> timedelta | None:
+        return self._clock.now() - instant if instant else None
 
     def _ask_tables(self) -> Check:
         unreadable = self._tables.unreadable()

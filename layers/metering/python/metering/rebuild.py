@@ -121,6 +121,7 @@ class Rebuilder:
             entries += 1
             counter = counter_of(entry.event)
             calendar = self._settings.customer(tenant, counter.customer).calendar
-            start = calendar.bucket_of(entry.event.occurred_at).start
+            width = self._settings.metric(tenant, counter.metric).bucket
+            start = calendar.bucket_of(entry.event.occurred_at, width).start
             usage[BucketKey(counter, start)] += usage_of(entry)
         return entries, usage

@@ -6,7 +6,8 @@ per meter and customer, and within a budget; minutes only where a summary differ
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -20,9 +21,11 @@ from metering.errors import RetryableError
 from metering.evidence import Evidence
 from metering.facts import Facts
 from metering.keys import digest, join
-from metering.names import Identifier, TenantId
+from metering.names import CustomerRef, Identifier, TenantId
+from metering.period import Span
 from metering.period_close import takes_usage_until
 from metering.ports import MeterErrorReports, Notices, Reports, Suspects
+from metering.push import Role
 from metering.read_budget import ReadBudget
 from metering.reconciliation import Repair, Report, Row
 from metering.repairs import Repairs, proposals_for
@@ -63,7 +66,7 @@ class Reconciler:
         self,
         sources: Sources,
         reports: Reports,
-        signals: Signals,
+        signals: Signals | None,
         budget: ReadBudget,
         *,
         epsilon: Decimal = Decimal(0),
@@ -81,17 +84,19 @@ class Reconciler:
         *,
         verify: bool = False,
         reads_max: int = READS_MAX,
+        customers: Collection[CustomerRef] | None = None,
     ) -> Report:
         """Compare a tenant's counters in the periods that begin in the month `YYYY-MM`.
 
-        `verify` reads everything anew: no row keeps an earlier reading or recount. Where nothing is
-        left to compare, the latest report stands and is the answer.
+        `verify` reads everything anew: no row keeps an earlier reading or recount. Of `customers`
+        that are named only these are compared, and the others' rows stand. Where nothing is left to
+        compare, the latest report stands and is the answer.
         """
         former = self._reports.latest(tenant, month)
         rows = _by_work(former.rows) if former else {}
         reads = self._reads(reads_max)
         doubts = self._doubts()
-        asked = Asked(tenant, month, verify=verify)
+        asked = Asked(tenant, month, verify=verify, customers=customers)
         survey = Survey(self._sources, asked, rows, reads, _texts(doubts))
         facts = survey.facts()
         self._budget.flush()
@@ -100,7 +105,9 @@ class Reconciler:
         fresh = {_work_of(one): self._compare(one, survey.now) for one in facts}
         repairs = self._repair(facts, survey.now)
         self._settle(doubts, facts, repairs)
-        report = _report(asked, survey.now, rows | fresh, reads.made, repairs, facts)
+        role = self._sources.pushes.role
+        standing = _not_recut(rows, fresh) | fresh
+        report = _report(role, asked, survey.now, standing, reads.made, repairs, facts)
         self._reports.save(report)
         return report
 
@@ -151,11 +158,13 @@ class Reconciler:
 
     def _doubts(self) -> list[Suspicion]:
         """What Stripe's error reports make us doubt, new ones included."""
+        if self._signals is None:
+            return []
         suspects.collect(*self._signals)
         return self._open()
 
     def _open(self) -> list[Suspicion]:
-        return list(self._signals.suspects.open())
+        return list(self._signals.suspects.open()) if self._signals is not None else []
 
     def _repair(self, facts: Sequence[Facts], now: datetime) -> list[Repair]:
         repairs = Repairs(self._sources.pushes, now)
@@ -175,6 +184,7 @@ class Reconciler:
         }
         for doubt in doubts:
             if self._is_settled(doubt, taken_back, agreed):
+                assert self._signals is not None
                 self._signals.suspects.done(doubt)
 
     def _is_settled(self, doubt: Suspicion, taken_back: set[str], agreed: set[str]) -> bool:
@@ -185,6 +195,7 @@ class Reconciler:
 
 
 def _report(
+    role: Role,
     asked: Asked,
     now: datetime,
     rows: Mapping[Work, Row],
@@ -194,8 +205,9 @@ def _report(
 ) -> Report:
     closed = {_work_of(one) for one in facts if now >= takes_usage_until(one.period, one.close)}
     ordered = tuple(row for _, row in sorted(rows.items()))
+    mark = () if role is Role.PRIMARY else (role,)
     return Report(
-        id="rec_" + digest(join(asked.tenant, asked.month, times.to_text(now))).hex(),
+        id="rec_" + digest(join(asked.tenant, asked.month, times.to_text(now), *mark)).hex(),
         tenant=asked.tenant,
         month=asked.month,
         created_at=now,
@@ -203,6 +215,7 @@ def _report(
         stripe_reads=reads,
         repairs=tuple(repairs),
         proposals=tuple(proposals_for(ordered, [rows[one] for one in closed])),
+        role=role,
     )
 
 
@@ -211,6 +224,22 @@ def _texts(doubts: Iterable[Suspicion]) -> dict[Identifier, str]:
     return {
         one.identifier: f"{one.code}: {one.message}" for one in doubts if one.identifier is not None
     }
+
+
+def _not_recut(rows: Mapping[Work, Row], fresh: Iterable[Work]) -> dict[Work, Row]:
+    """The former rows, less those whose time is in other periods now: no run comes back to them."""
+    periods: dict[CounterKey, list[Span]] = defaultdict(list)
+    for counter, period in fresh:
+        periods[counter].append(period)
+    return {
+        work: row
+        for work, row in rows.items()
+        if not any(_overlap(work.period, one) for one in periods[work.counter])
+    }
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one.start < other.end and other.start < one.end
 
 
 def _by_work(rows: Iterable[Row]) -> dict[Work, Row]:

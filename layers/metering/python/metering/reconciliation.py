@@ -14,6 +14,7 @@ from typing import NamedTuple
 from metering.counter import CounterKey
 from metering.names import TenantId
 from metering.period import Span
+from metering.push import Role
 from metering.quantity import EXACT
 
 
@@ -79,12 +80,20 @@ class Cause(StrEnum):
     """Late events that await approval; in no total."""
     CARRIED_IN = "carried_in"
     """Usage of an earlier, closed period that is told, and billed, in this one."""
+    COMPENSATED = "compensated"
+    """What a person had pushed to cancel what others wrote."""
+    STANDING = "standing"
+    """The last value of an earlier period, which is billed until there is a newer one."""
+    TRIAL = "trial"
+    """The period lay in a trial, whose usage is told and not billed."""
     NEGATIVE_TOTAL = "negative_total"
     """The total told is below zero: Stripe bills 0 and carries nothing over."""
     NO_SUBSCRIPTION = "no_subscription"
     """The customer has no subscription at Stripe: its usage is told and billed by nothing."""
     LINE_LAGS = "line_lags"
     """The line of an invoice that is still a draft bills another quantity than Stripe was told."""
+    SHADOW_DIFFERS = "shadow_differs"
+    """The test account of a mapping with a shadow was told another number than the primary."""
 
 
 NOTES = frozenset(
@@ -94,7 +103,10 @@ NOTES = frozenset(
         Cause.REMAINDER,
         Cause.LATE_HELD,
         Cause.CARRIED_IN,
+        Cause.STANDING,
+        Cause.COMPENSATED,
         Cause.NEGATIVE_TOTAL,
+        Cause.TRIAL,
         Cause.NO_SUBSCRIPTION,
         Cause.LINE_LAGS,
     }
@@ -256,3 +268,5 @@ class Report:
     """What this run put right."""
     proposals: tuple[Proposal, ...] = ()
     """What a person could do about the rest."""
+    role: Role = Role.PRIMARY
+    """Whose pushes it is about; reports of the two are never summed up."""

@@ -83,8 +83,8 @@ class Repairs:
     def _stream(self, facts: Facts, stream_id: str) -> PushStream | None:
         streams = self._pushes.streams(facts.counter, facts.period)
         found = next((one for one in streams if one.key.id == stream_id), None)
-        is_additive = found is not None and found.kind is StreamKind.DELTA
-        return found if is_additive else None
+        has_minutes = found is not None and found.kind in {StreamKind.DELTA, StreamKind.HOURLY}
+        return found if has_minutes else None
 
     def _push(self, stream: PushStream, name: Identifier) -> Push | None:
         taken = (PushState.ACCEPTED, PushState.COUNTED)
@@ -118,12 +118,12 @@ class Repairs:
 
 _ADVICE = {
     Cause.FOREIGN_WRITER: (
-        "find and stop the other writer to the meter, then lower what Stripe holds by the amount:"
-        " send one meter event of the negative amount to the same meter and customer"
+        "find and stop the other writer to the meter, then have the amount cancelled:"
+        " POST /v1/reconciliation/corrections, while the period is open"
     ),
     Cause.DUPLICATE: (
-        "lower what Stripe holds by the amount: send one meter event of the negative amount to the"
-        " same meter and customer while the period is open, or credit it afterwards"
+        "have the amount cancelled while the period is open: POST /v1/reconciliation/corrections,"
+        " or credit it afterwards"
     ),
     Cause.CLOCK_SHIFTED: (
         "check the clocks; move the amount to the period it belongs to by one negative and one"

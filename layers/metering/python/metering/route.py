@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from metering.counter import Aggregation, CounterKey
 from metering.mapping import Customer, Mapping
-from metering.period import Span, day_of
+from metering.period import Span, day_of, hour_of
 from metering.push import (
     Held,
     Mode,
@@ -167,8 +167,7 @@ _NEVER_COUNTED = {PushState.REJECTED, PushState.ASYNC_REJECTED, PushState.VOID}
 
 def window_of(instant: datetime, meter_window: str) -> datetime:
     """The start of the meter's window, `hour` or `day` in UTC, that holds an instant."""
-    hour = instant.replace(minute=0, second=0, microsecond=0)
-    return hour if meter_window == "hour" else day_of(instant)
+    return hour_of(instant) if meter_window == "hour" else day_of(instant)
 
 
 def is_even(period: Span, meter_window: str) -> bool:

@@ -24,6 +24,8 @@ from metering.reconciliation import (
 CONFIRMED_AFTER = timedelta(hours=1)
 """From a look that found a push's minute empty to one that proves that it did not count."""
 _MINUTE = timedelta(minutes=1)
+WITHOUT_MINUTES = frozenset({StreamKind.LAST, StreamKind.LEGACY})
+"""Kinds whose total is no sum over minutes that could be looked into."""
 _NAMED_MAX = 3
 
 
@@ -45,16 +47,16 @@ def needs_search(facts: Facts) -> bool:
     missing = missing_at_stripe(facts)
     if not missing or not facts.streams:
         return False
-    is_additive = all(stream.kind is not StreamKind.LAST for stream in facts.streams)
-    return is_additive and not _arrived(facts, -missing) and not _may_lag(facts, missing)
+    has_minutes = all(stream.kind not in WITHOUT_MINUTES for stream in facts.streams)
+    return has_minutes and not _arrived(facts, -missing) and not _may_lag(facts, missing)
 
 
 def between_pushes_and_stripe(facts: Facts, now: datetime) -> Iterator[Finding]:
     """Why what Stripe accepted is not what its summary holds."""
     missing = missing_at_stripe(facts)
     if missing is None:
-        if any(stream.kind is not StreamKind.LEGACY for stream in facts.streams):
-            yield Finding(Cause.NOT_READ, ZERO, "Stripe's summary was not read in this run.")
+        if facts.streams:
+            yield _not_read(facts)
         return
     yield from _told_since(facts)
     if missing == 0 or _arrived(facts, -missing):
@@ -69,6 +71,17 @@ def between_pushes_and_stripe(facts: Facts, now: datetime) -> Iterator[Finding]:
     rest = EXACT.subtract(missing, exact_sum(one.amount for one in found))
     if rest != 0:
         yield _unexplained(facts, rest)
+
+
+def _not_read(facts: Facts) -> Finding:
+    if all(stream.kind is StreamKind.LEGACY for stream in facts.streams):
+        text = (
+            "What Stripe holds of this legacy price's usage records could not be read in this run;"
+            " Stripe tells it only while the subscription item exists."
+        )
+    else:
+        text = "Stripe's summary was not read in this run."
+    return Finding(Cause.NOT_READ, ZERO, text)
 
 
 def _told_since(facts: Facts) -> Iterator[Finding]:
@@ -165,13 +178,21 @@ def is_confirmed(first_seen_at: datetime | None, now: datetime) -> bool:
     return first_seen_at is not None and now >= first_seen_at + CONFIRMED_AFTER
 
 
+_HOLDS = {
+    StreamKind.LAST: ("Stripe's last value is", "meter"),
+    StreamKind.LEGACY: ("Stripe's usage records come to", "subscription item"),
+}
+
+
 def _unexplained(facts: Facts, rest: Decimal) -> Finding:
     looks = tuple(_other_looks(facts))
     where = _where(looks)
-    if facts.streams and facts.streams[0].kind is StreamKind.LAST and facts.stripe is not None:
+    kind = facts.streams[0].kind if facts.streams else StreamKind.DELTA
+    if kind in WITHOUT_MINUTES and facts.stripe is not None:
+        holds, to = _HOLDS[kind]
         text = (
-            f"Stripe's last value is {canonical(facts.stripe.total)}, and it was told"
-            f" {canonical(facts.pushed)}; look for other writers to the meter."
+            f"{holds} {canonical(facts.stripe.total)}, and it was told"
+            f" {canonical(facts.pushed)}; look for other writers to the {to}."
         )
         return Finding(Cause.FOREIGN_WRITER, rest, text)
     if rest > 0:

@@ -16,13 +16,14 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import NamedTuple
 
-from metering.drill_down import Reads, Total, readable
-from metering.errors import RetryableError
+from metering.drill_down import Reads, Total
+from metering.errors import NotFoundError, RetryableError
 from metering.evidence import Evidence
 from metering.facts import Reading, pushed_by
+from metering.period import Span
 from metering.period_close import PeriodClose, PeriodState
 from metering.ports import Billing, SetupError
-from metering.push import PushStream, StreamKind, quantity_of
+from metering.push import PushStream, StreamKind, Target, quantity_of, readable
 from metering.quantity import EXACT, floor_scaled
 from metering.reconciliation import Row, Status
 from metering.work import Work
@@ -74,8 +75,8 @@ def total_of(stream: PushStream) -> Total:
 
 
 def totals_of(streams: Iterable[PushStream]) -> set[Total]:
-    """The totals that streams go into; usage records go into none that can be read here."""
-    return {total_of(one) for one in streams if one.kind is not StreamKind.LEGACY}
+    """The totals that streams go into."""
+    return {total_of(one) for one in streams}
 
 
 def due_for(
@@ -105,6 +106,23 @@ def _is_closing(
         # Nobody follows its close: then it is read until it has been, after its end.
         return close is not None or read_at is None or read_at < end
     return read_at is None or read_at < (close.closed_at or end)
+
+
+def summed_up(billing: Billing, target: Target, meter_id: str, period: Span, now: datetime) -> int:
+    """What Stripe has summed up in a target in a billing period up to now, in scaled units.
+
+    Raises:
+        RetryableError: Stripe cannot answer now.
+        SetupError: Stripe refuses our key.
+        NotFoundError: of a legacy price, Stripe does not tell what its usage records come to.
+    """
+    if target.subscription_item:
+        found = billing.records_total(target.subscription_item, period, target.account)
+        return floor_scaled(found, 0)
+    span = readable(period, now)
+    if span.start >= span.end:
+        return 0
+    return floor_scaled(billing.total(meter_id, target.customer, span, target.account), 0)
 
 
 class Totals:
@@ -139,16 +157,14 @@ class Totals:
         return chosen
 
     def _read(self, total: Total) -> tuple[Total, Seen | None]:
-        target, meter_id, period = total
-        span = readable(period, self._now)
-        if span.start >= span.end:
-            return total, Seen(0, self._now)
+        target = total.target
         try:
-            found = self._billing.total(meter_id, target.customer, span, target.account)
-        except (RetryableError, SetupError) as error:
-            log.warning("%s of %s is not read: %s", target.event_name, target.customer, error)
+            found = summed_up(self._billing, target, total.meter_id, total.period, self._now)
+        except (RetryableError, SetupError, NotFoundError) as error:
+            name = target.event_name or target.subscription_item
+            log.warning("%s of %s is not read: %s", name, target.customer, error)
             return total, None
-        return total, Seen(floor_scaled(found, 0), self._now)
+        return total, Seen(found, self._now)
 
     # --- each counter's part ---
 
@@ -162,7 +178,7 @@ class Totals:
         parts = self._parts(streams, evidence)
         readings = {}
         for work, own in streams.items():
-            found = [parts.get(one.key.id) for one in own if one.kind is not StreamKind.LEGACY]
+            found = [parts.get(one.key.id) for one in own]
             known = [part for part in found if part is not None]
             if known and len(known) == len(found):
                 readings[work] = Reading(_told_together(own, known), self._now)

@@ -8,10 +8,11 @@ noticed within a day; at once when its period closes, or by a run that verifies.
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 
 from metering.counter import NO_USAGE, CounterKey, Usage, total
@@ -32,6 +33,7 @@ from metering.facts import (
 )
 from metering.inventory import Inventory
 from metering.invoice_numbers import Billed, InvoiceNumbers
+from metering.last_value import last_before
 from metering.mapping import Mapping as MeterMapping
 from metering.names import CustomerRef, Identifier, Metric, TenantId
 from metering.period import Span, month_named
@@ -43,16 +45,17 @@ from metering.ports import (
     IndexOffError,
     InvoiceLines,
     Ledger,
+    LedgerTooLargeError,
     PeriodCloses,
     Pushes,
     Settings,
     SetupError,
     StripeCustomers,
 )
-from metering.push import Held, Mode, Push, PushState, PushStream, Role, Target
-from metering.reconciliation import InvoiceNumber, Row
-from metering.route import conflict, fresh_stream, no_route
-from metering.stripe_findings import needs_search
+from metering.push import Held, Mode, Push, PushState, PushStream, Role, StreamKind, Target
+from metering.reconciliation import Cause, InvoiceNumber, Row
+from metering.route import conflict, fresh_stream, is_even, no_route, stream_kind
+from metering.stripe_findings import WITHOUT_MINUTES, needs_search
 from metering.stripe_totals import (
     Due,
     Seen,
@@ -77,6 +80,10 @@ RECOUNT_LASTS = timedelta(hours=23)
 RECOUNTS_MAX = 4_000
 """Counters that have changed since they agreed, less than a day ago, and are recounted in one run;
 the rest of them follow in later runs."""
+PASS_FROM = 1_000
+"""From so many counters on, one pass over the ledger is tried before they are asked for singly."""
+COUNTERS_A_PAGE = 100
+"""A page of the ledger costs as much, in read units and CPU, as so many counters' queries."""
 THREADS = 8
 MOMENT = timedelta(microseconds=1)
 
@@ -104,6 +111,8 @@ class Asked(NamedTuple):
     """Read everything anew: no row keeps an earlier reading or recount."""
     only: CounterKey | None = None
     """One counter alone, whose hours are looked at even when its totals agree."""
+    customers: Collection[CustomerRef] | None = None
+    """These customers' counters alone; None for everybody's."""
 
 
 type _ByMetric = dict[Metric, Usage]
@@ -180,12 +189,16 @@ class Survey:
                     found.add(Work(line.counter, period))
         if asked.only:
             return [one for one in found if one.counter == asked.only]
+        if asked.customers is not None:
+            return [one for one in found if one.counter.customer in asked.customers]
         return [one for one in found if not self._is_settled(one, streams.get(one, []))]
 
     def _is_settled(self, work: Work, streams: Sequence[PushStream]) -> bool:
         row, close = self._former.get(work), self._close_of(work)
         if row is None or (close is not None and close.state is not PeriodState.CLOSED):
             return False
+        if self._asked.verify or _carried_out(streams) != _named_as_carried(row):
+            return False  # What is counted after the close is seen by what becomes of it.
         if due_for(row, streams, close, self.now) is Due.CLOSING:
             return False
         if close is not None and close.invoice and not (row.invoice and row.invoice.is_final):
@@ -219,7 +232,7 @@ class Survey:
         return sorted(newest.values(), key=lambda one: one.key.id)
 
     def _find_life(self) -> tuple[Mode, int, Role] | None:
-        """Our key's mode, the store's incarnation and whom it is for; None while there is no key."""
+        """Our key's mode, the store's incarnation, and whose; None while there is no key."""
         try:
             pushes = self._sources.pushes
             return self._sources.billing.mode, pushes.incarnation(), pushes.role
@@ -266,10 +279,17 @@ class Survey:
         """Look into the totals that differ, and tell the counters' facts what was found."""
         doubted = [one for one in facts.values() if self._asked.only or needs_search(one)]
         wanted = {
-            total_ for one in doubted for total_ in totals_of(one.streams) if total_ in self.seen
+            total_
+            for one in doubted
+            for total_ in totals_of(_with_minutes(one.streams))
+            if total_ in self.seen
         }
         for total_ in sorted(wanted):
             self._search_one(total_, streams)
+        for one in doubted:
+            if one.streams and one.stripe and not _with_minutes(one.streams):
+                work = Work(one.counter, one.period)
+                facts[work] = replace(facts[work], evidence=Evidence())
         if not self._evidence:
             return
         readings = self._readings(streams)
@@ -368,7 +388,12 @@ class Survey:
         return row if is_fresh and (self.now < work.period.end) else None
 
     def _count(self, work: list[Work], usage: _Usage, pool: Executor) -> dict[Work, Recount]:
-        """By the ledger's index; where that cannot serve, by one pass over all of it."""
+        """By the ledger's index; where that cannot serve, or costs more, by one pass over all."""
+        try:
+            if len(work) >= PASS_FROM:
+                return self._recount_all(work, pages_max=len(work) // COUNTERS_A_PAGE)
+        except LedgerTooLargeError:
+            log.info("%d counters are recounted one by one: the ledger is large", len(work))
         try:
             counts = dict(zip(work, pool.map(self._recount, work), strict=True))
         except IndexOffError:
@@ -380,14 +405,16 @@ class Survey:
     def _recount(self, work: Work) -> Recount:
         return recount(self._sources.ledger.of_counter(*work), self.now)
 
-    def _recount_all(self, work: list[Work]) -> dict[Work, Recount]:
+    def _recount_all(
+        self, work: list[Work], *, pages_max: int | None = None
+    ) -> dict[Work, Recount]:
         counts = {one: Recount() for one in work}
         if not work:
             return counts
         periods: dict[CounterKey, list[Span]] = defaultdict(list)
         for one in work:
             periods[one.counter].append(one.period)
-        for entry in self._sources.ledger.of_tenant(self._asked.tenant):
+        for entry in self._sources.ledger.to_recount(self._asked.tenant, pages_max=pages_max):
             event = entry.event
             counter = CounterKey(event.tenant, event.customer, event.metric)
             for period in periods.get(counter, ()):
@@ -416,6 +443,7 @@ class Survey:
             aggregation=mapping.aggregation if mapping else default,
             ledger=ledger.recount,
             usage=_usage_of(work, usage),
+            standing=self._standing(work, mapping, _usage_of(work, usage)),
             scale=mapping.scale if mapping else 0,
             streams=streams,
             no_route=no_route(mapping, customer) or "",
@@ -430,13 +458,31 @@ class Survey:
             recount_mark=ledger.mark,
         )
 
+    def _standing(self, work: Work, mapping: MeterMapping | None, usage: Usage) -> Decimal:
+        """The last value before a period that has none of its own yet."""
+        if mapping is None or stream_kind(mapping) is not StreamKind.LAST or usage.counted.count:
+            return ZERO
+        before = last_before(self._sources.counters, work)
+        return before.quantity if before else ZERO
+
     def _held(self, work: Work, streams: list[PushStream]) -> str:
         """Why the writer holds the counter's usage back, if its settings are why."""
         mapping = self._sources.settings.active_mapping(work.counter.tenant, work.counter.metric)
         customer = self._sources.settings.customer(work.counter.tenant, work.counter.customer)
         if mapping is None or self._life is None or no_route(mapping, customer):
             return ""
-        fresh = fresh_stream(*work, mapping, customer, self._life)
+        if mapping.meter_window and not is_even(work.period, mapping.meter_window):
+            return Held.UNEVEN_PERIOD
+        # Windows, and a legacy price's item, are what was told; any stands for all of them.
+        told = streams[0].key if streams and stream_kind(mapping) is streams[0].kind else None
+        fresh = fresh_stream(
+            *work,
+            mapping,
+            customer,
+            self._life,
+            hour=told.hour if told else None,
+            subscription_item=told.target.subscription_item if told else "",
+        )
         own = next((one for one in streams if one.key.id == fresh.key.id), fresh)
         if not own.version and customer.recuts and self._was_told_otherwise(work):
             return Held.PERIOD_CHANGED
@@ -495,6 +541,22 @@ def _work_of(counter: CounterKey, streams: Sequence[PushStream], customers: Cust
     told, customer = streams[0].key.period, customers[counter.tenant, counter.customer]
     present = customer.calendar.period_of(told.start)
     return Work(counter, present if present.start == told.start else told)
+
+
+def _carried_out(streams: Iterable[PushStream]) -> Decimal:
+    """What later periods tell for a counter's period."""
+    return sum((one.carried_out for one in streams), ZERO)
+
+
+def _named_as_carried(row: Row) -> Decimal:
+    """What a former row says that later periods tell."""
+    named = (one for one in row.findings if one.cause is Cause.LATE_AFTER_CLOSE and one.is_settled)
+    return sum((one.amount for one in named), ZERO)
+
+
+def _with_minutes(streams: Iterable[PushStream]) -> list[PushStream]:
+    """The streams whose totals are sums over minutes, so that these can be looked into."""
+    return [stream for stream in streams if stream.kind not in WITHOUT_MINUTES]
 
 
 def _feeding(wanted: Total, streams: Streams) -> list[PushStream]:

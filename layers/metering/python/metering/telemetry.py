@@ -4,19 +4,23 @@ Names follow the peer's where they fit. Labels are bounded: never a tenant, neve
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metering.ingest import EventResult, Ingest, Status
 from metering.names import IdempotencyKey, TenantId
+from metering.reconciliation import UNEXPLAINED
+from metering.reconciliation import Status as RowStatus
+from metering.webhook import Taken, Webhook, WebhookRefusedError
 
 if TYPE_CHECKING:
     from metering.ports import Clock, Metrics, Quarantine, Quarantined, Reports
-    from metering.reconciliation import Report
+    from metering.push import Role
+    from metering.reconciliation import Report, Row
 
 
 class Kind(Enum):
@@ -70,11 +74,39 @@ DEFINITIONS: dict[str, Definition] = {
         Kind.COUNT, "Requests that named another tenant than their key's.", _CALL
     ),
     "scope_deny_total": Definition(Kind.COUNT, "Requests beyond their key's scopes.", _CALL),
+    "stripe_webhooks_total": Definition(
+        Kind.COUNT, "Events that Stripe delivered, by what became of them.", ("outcome",)
+    ),
+    "pushes_total": Definition(
+        Kind.COUNT,
+        "Pushes sent to Stripe, by whom they were for and what was answered.",
+        ("role", "answer"),
+    ),
+    "pushes_held_total": Definition(
+        Kind.COUNT,
+        "Counters that a run of the writer could not tell to the last unit.",
+        ("role", "reason"),
+    ),
+    "shadow_runs_failed_total": Definition(
+        Kind.COUNT, "Runs of the shadow's writer that ended in an error."
+    ),
+    "shadow_differs_rows": Definition(
+        Kind.GAUGE, "Rows of which primary and shadow were told different numbers."
+    ),
     "recon_runs_total": Definition(Kind.COUNT, "Reconciliation reports made."),
     "reconciliation_diff_abs": Definition(
         Kind.GAUGE,
         "The greatest difference of the latest report made here, in the meter's unit.",
         ("meter",),
+    ),
+    "reconciliation_rows": Definition(
+        Kind.GAUGE, "Rows of the latest reports made here that name a cause.", ("cause",)
+    ),
+    "reconciliation_unexplained_rows": Definition(
+        Kind.GAUGE, "Those whose difference nobody can explain yet; alarm above 0."
+    ),
+    "reconciliation_repairs_total": Definition(
+        Kind.COUNT, "Differences that runs put right.", ("cause",)
     ),
 }
 
@@ -164,12 +196,56 @@ class CountedQuarantine:
         return self._quarantine.newest(tenant, limit)
 
 
+NOT_KEPT = "not_kept"
+"""A webhook's outcome when it could not be stored; Stripe delivers it again."""
+
+
+class CountedWebhook:
+    """Stripe's webhooks, with a note of what became of each; refused ones under their reason."""
+
+    def __init__(self, webhook: Webhook, metrics: "Metrics") -> None:
+        self._webhook = webhook
+        self._metrics = metrics
+
+    def take(self, body: bytes, signature: str) -> Taken:
+        """See `Webhook.take`."""
+        return self._counted(lambda: self._webhook.take(body, signature))
+
+    def take_unsigned(self, event: object) -> Taken:
+        """See `Webhook.take_unsigned`."""
+        return self._counted(lambda: self._webhook.take_unsigned(event))
+
+    def _counted(self, take: Callable[[], Taken]) -> Taken:
+        try:
+            taken = take()
+        except WebhookRefusedError as refusal:
+            self._note(refusal.reason)
+            raise
+        except Exception:
+            self._note(NOT_KEPT)
+            raise
+        self._note(taken.outcome)
+        return taken
+
+    def _note(self, outcome: str) -> None:
+        self._metrics.count("stripe_webhooks_total", outcome=outcome)
+
+
+def count_run(metrics: "Metrics", told: Mapping[str, Any], role: "Role") -> None:
+    """Note what a run of the writer told Stripe, and what it held back."""
+    for answer, number in told.get("answers", {}).items():
+        metrics.count("pushes_total", number, role=role, answer=answer)
+    for reason, number in told.get("held", {}).items():
+        metrics.count("pushes_held_total", number, role=role, reason=reason)
+
+
 class CountedReports:
     """Reconciliation reports, with a note of each and of its greatest difference per meter."""
 
     def __init__(self, reports: "Reports", metrics: "Metrics") -> None:
         self._reports = reports
         self._metrics = metrics
+        self._rows_by_cause: dict[tuple[TenantId, str], Counter[str]] = {}
 
     def save(self, report: "Report") -> None:
         """See `Reports.save`."""
@@ -181,7 +257,28 @@ class CountedReports:
             worst[name] = max(worst.get(name, Decimal(0)), abs(row.difference))
         for meter, difference in worst.items():
             self._metrics.gauge("reconciliation_diff_abs", float(difference), meter=meter)
+        self._note_causes(report)
+
+    def _note_causes(self, report: "Report") -> None:
+        """Over the latest report of each tenant and month: labels hold neither."""
+        before = sum(self._rows_by_cause.values(), Counter())
+        causes = Counter(cause for row in report.rows for cause in _causes_of(row))
+        self._rows_by_cause[report.tenant, report.month] = causes
+        now = sum(self._rows_by_cause.values(), Counter())
+        for cause in before.keys() | now.keys():
+            if cause:
+                self._metrics.gauge("reconciliation_rows", now[cause], cause=cause)
+        self._metrics.gauge("reconciliation_unexplained_rows", now[""])
+        for repair in report.repairs:
+            self._metrics.count("reconciliation_repairs_total", cause=repair.cause)
 
     def latest(self, tenant: TenantId, month: str) -> "Report | None":
         """See `Reports.latest`."""
         return self._reports.latest(tenant, month)
+
+
+def _causes_of(row: "Row") -> set[str]:
+    """A row's causes, and an empty one when nobody can explain it yet."""
+    causes: set[str] = {finding.cause for finding in row.findings}
+    is_unexplained = row.status is RowStatus.INVESTIGATE and causes & UNEXPLAINED
+    return causes | {""} if is_unexplained else causes

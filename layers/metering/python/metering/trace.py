@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 
-from metering.counter import NO_USAGE, CounterKey, Usage, counter_of
+from metering.counter import CounterKey, Usage, counter_of, total
 from metering.errors import NotFoundError
 from metering.event import LedgerEntry, approval_key, approval_revert_key
 from metering.names import IdempotencyKey, TenantId
@@ -113,7 +113,8 @@ class Tracer:
         calendar = self._settings.customer(counter.tenant, counter.customer).calendar
         bucket = calendar.bucket_of(entry.event.occurred_at)
         held = self._counters.usage(counter.tenant, counter.customer, bucket)
-        usage = held.get((counter.metric, bucket.start), NO_USAGE)
+        # Of a metric that is counted by hours, or was for a part of the day, all of the day.
+        usage = total(part for (metric, _), part in held.items() if metric == counter.metric)
         return InCounter(counter, bucket, calendar.period_of(entry.event.occurred_at), usage)
 
     # --- is it in its counter ---------------------------------------------------------------------

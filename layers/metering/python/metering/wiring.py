@@ -15,6 +15,7 @@ from metering.adapters.clock import SystemClock
 from metering.config import Config
 
 if TYPE_CHECKING:
+    from stripe import HTTPClient
     from types_boto3_dynamodb import DynamoDBClient
 
     from metering import ports
@@ -22,22 +23,35 @@ if TYPE_CHECKING:
     from metering.adapters.dynamodb.epochs import DynamoEpochs
     from metering.adapters.dynamodb.ledger import DynamoLedger
     from metering.adapters.dynamodb.settings import DynamoSettings
+    from metering.adapters.stripe_client import StripeConnection
+    from metering.adapters.stripe_driver import StripeBillingDriver
+    from metering.adjustments import Adjustments
+    from metering.advance import World
     from metering.aggregator import Aggregator
+    from metering.apart import ApartPorts
     from metering.auth import Authenticator, KeyIssuer
+    from metering.cancellation import Cancellation
+    from metering.closing import Closing
+    from metering.corrections import Corrections
+    from metering.decisions import Decisions
     from metering.event_list import EventList
     from metering.ingest import TakesEvents
     from metering.ingest_queue import IngestQueue
     from metering.lane_folder import LaneFolder
+    from metering.read_budget import ReadBudget
     from metering.readiness import Readiness
     from metering.rebuild import Rebuilder
     from metering.reconciler import Reconciler
+    from metering.shadow import ShadowRun
+    from metering.subscriptions import SubscriptionSync
+    from metering.telemetry import CountedWebhook
     from metering.trace import Tracer
     from metering.usage_report import UsageReport
     from metering.writer import Writer
 
 
 class Wiring:
-    """One process's objects, each made once; tests hand in their own client or clock."""
+    """One process's objects, each made once; tests hand in their own clients or clock."""
 
     def __init__(
         self,
@@ -45,10 +59,12 @@ class Wiring:
         *,
         clock: "ports.Clock | None" = None,
         dynamodb: "DynamoDBClient | None" = None,
+        stripe_http: "HTTPClient | None" = None,
     ) -> None:
         self.config = config
         self.clock: ports.Clock = clock or SystemClock()
         self._dynamodb = dynamodb
+        self._stripe_http = stripe_http
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
@@ -156,6 +172,17 @@ class Wiring:
         return LaneFolder(store, self.epochs, self.clock)
 
     @cached_property
+    def adjustments(self) -> "Adjustments":
+        """Corrects counters by decisions of people."""
+        from secrets import token_bytes
+
+        from metering.adapters.dynamodb.adjustments import DynamoAdjustments
+        from metering.adjustments import Adjustments
+
+        store = DynamoAdjustments(self.dynamodb, self.table("adjustments"))
+        return Adjustments(store, self.ledger, self.settings, self.clock, token_bytes)
+
+    @cached_property
     def rebuilder(self) -> "Rebuilder":
         """Rebuilds counters from the ledger."""
         from metering.adapters.dynamodb.recounts import DynamoRecounts
@@ -241,6 +268,7 @@ class Wiring:
     def readiness(self) -> "Readiness":
         """Whether everything that is needed answers."""
         from metering.adapters.dynamodb.tables import DynamoTables
+        from metering.closing import ROUND
         from metering.readiness import Readiness
 
         has_stripe = bool(self.config.stripe_secret_key or self.config.stripe_secret_name)
@@ -248,6 +276,7 @@ class Wiring:
             DynamoTables(self.dynamodb, self.config),
             self.billing if has_stripe else None,
             self.writer_desk,
+            lambda: self.rounds.last(ROUND),
             self.clock,
         )
 
@@ -267,11 +296,76 @@ class Wiring:
     # --- Stripe and what it was told ---
 
     @cached_property
+    def stripe_connection(self) -> "StripeConnection":
+        """The deployment's own connection to Stripe; all that it reads is on the read budget."""
+        from metering.adapters.stripe_client import StripeConnection
+        from metering.adapters.stripe_key import own_key
+
+        return StripeConnection(
+            own_key(self.config), note_reads=self.read_budget.note, http_client=self._stripe_http
+        )
+
+    @cached_property
+    def read_budget(self) -> "ReadBudget":
+        """How many reads Stripe still grants; flush it once a run."""
+        from metering.adapters.dynamodb.read_counts import DynamoReadCounts
+        from metering.read_budget import ReadBudget
+
+        counts = DynamoReadCounts(self.dynamodb, self.config)
+        return ReadBudget(counts, self.clock, self.config.stripe_reads_a_month)
+
+    @cached_property
+    def stripe_driver(self) -> "StripeBillingDriver":
+        """Everything that is sent to Stripe goes through this: the own key's, and the shadow's."""
+        from time import monotonic, sleep
+
+        from metering.adapters.stripe_driver import StripeBillingDriver
+        from metering.adapters.stripe_rate import CallRates, limits_of
+
+        rates = CallRates(limits_of(self.config), seconds=monotonic, sleep=sleep)
+        return StripeBillingDriver.of(
+            self.config,
+            self.stripe_connection,
+            rates,
+            self.clock,
+            shadow=self.shadow_connection,
+        )
+
+    @cached_property
+    def shadow_connection(self) -> "StripeConnection":
+        """The connection to the test account that is told the same; only a test key opens it."""
+        from metering.adapters.stripe_client import StripeConnection
+        from metering.adapters.stripe_key import shadow_key
+
+        return StripeConnection(
+            shadow_key(self.config),
+            note_reads=self.shadow_read_budget.note,
+            http_client=self._stripe_http,
+        )
+
+    @cached_property
+    def shadow_read_budget(self) -> "ReadBudget":
+        """How many reads the test account still grants: none of the primary's."""
+        from metering.adapters.dynamodb.read_counts import DynamoReadCounts
+        from metering.read_budget import ReadBudget
+        from metering.shadow import ShadowReadCounts
+
+        counts = ShadowReadCounts(DynamoReadCounts(self.dynamodb, self.config))
+        return ReadBudget(counts, self.clock, self.config.stripe_reads_a_month)
+
+    @cached_property
     def billing(self) -> "ports.Billing":
         """Stripe, or the stand-in that the configuration names."""
-        from metering.adapters.stripe_billing import make_billing
+        return self.stripe_driver.own
 
-        return make_billing(self.config)
+    @cached_property
+    def shadow_billing(self) -> "ports.Billing | None":
+        """Stripe's test account that is told the same in parallel; None when no key is set for it.
+
+        Raises:
+            SetupError: its key opens the live world.
+        """
+        return self.stripe_driver.shadow
 
     @cached_property
     def pushes(self) -> "ports.Pushes":
@@ -279,6 +373,91 @@ class Wiring:
         from metering.adapters.dynamodb.billing import DynamoPushes
 
         return DynamoPushes(self.dynamodb, self.config)
+
+    @cached_property
+    def shadow_pushes(self) -> "ports.Pushes":
+        """The shadow's streams and pushes: what `pushes` never sees."""
+        from metering.adapters.dynamodb.billing import DynamoPushes
+        from metering.push import Role
+
+        return DynamoPushes(self.dynamodb, self.config, Role.SHADOW)
+
+    @cached_property
+    def subscriptions(self) -> "ports.Subscriptions":
+        """Subscriptions at Stripe."""
+        from metering.adapters.stripe_subscriptions import StripeSubscriptions
+
+        return StripeSubscriptions(self.stripe_connection)
+
+    @cached_property
+    def invoices(self) -> "ports.Invoices":
+        """Invoices at Stripe."""
+        from metering.adapters.stripe_invoices import StripeInvoices
+
+        return StripeInvoices(self.stripe_connection)
+
+    @cached_property
+    def rounds(self) -> "ports.Rounds":
+        """When what is done from time to time was last done."""
+        from metering.adapters.dynamodb.rounds import DynamoRounds
+
+        return DynamoRounds(self.dynamodb, self.config)
+
+    @cached_property
+    def subscription_sync(self) -> "SubscriptionSync":
+        """Keeps customers' billing periods as their subscriptions say."""
+        from metering.subscriptions import SubscriptionPorts, SubscriptionSync
+
+        return SubscriptionSync(
+            SubscriptionPorts(
+                self.settings,
+                self.settings_store,
+                self.counters,
+                self.subscriptions,
+                self.notices,
+                self.rounds,
+                self.clock,
+                self.rebuilder,
+            )
+        )
+
+    @cached_property
+    def period_closes(self) -> "ports.PeriodCloses":
+        """The ends of billing periods."""
+        from metering.adapters.dynamodb.period_closes import DynamoPeriodCloses
+
+        return DynamoPeriodCloses(self.dynamodb, self.config)
+
+    @cached_property
+    def webhook(self) -> "CountedWebhook":
+        """Takes Stripe's events."""
+        from metering.adapters.stripe_webhook import StripeWebhookSettings
+        from metering.telemetry import CountedWebhook
+        from metering.webhook import Webhook
+
+        settings = StripeWebhookSettings(self.config, self.clock)
+        return CountedWebhook(Webhook(self.notices, settings, self.clock), self.metrics)
+
+    @cached_property
+    def notices(self) -> "ports.Notices":
+        """What Stripe told us has happened there."""
+        from metering.adapters.dynamodb.notices import DynamoNotices
+
+        return DynamoNotices(self.dynamodb, self.config)
+
+    @cached_property
+    def meter_error_reports(self) -> "ports.MeterErrorReports":
+        """Stripe's reports of meter events that did not count."""
+        from metering.adapters.stripe_error_reports import StripeErrorReports
+
+        return StripeErrorReports(self.stripe_connection)
+
+    @cached_property
+    def suspects(self) -> "ports.Suspects":
+        """What these reports make us doubt."""
+        from metering.adapters.dynamodb.suspects import DynamoSuspects
+
+        return DynamoSuspects(self.dynamodb, self.config)
 
     @cached_property
     def writer_desk(self) -> "ports.WriterDesk":
@@ -298,22 +477,186 @@ class Wiring:
     @cached_property
     def writer(self) -> "Writer":
         """Tells Stripe what changed counters add up to."""
-        from metering.advance import World
         from metering.writer import Writer
 
-        world = World(self.counters, self.settings, self.pushes, self.billing, self.clock)
-        return Writer(world, self.writer_desk)
+        return Writer(self._world, self.writer_desk)
+
+    @cached_property
+    def shadow_run(self) -> "ShadowRun":
+        """Tells the test account the same, after the primary was told."""
+        from metering.shadow import ShadowRun
+
+        return ShadowRun(lambda: self._shadow_writer, self.metrics)
+
+    @cached_property
+    def _shadow_writer(self) -> "Writer | None":
+        """None without a key; SetupError with one that opens live mode."""
+        if self.shadow_billing is None:
+            return None
+        from metering.adapters.dynamodb.writer_desk import DynamoWriterDesk
+        from metering.advance import World
+        from metering.push import Role
+        from metering.shadow import ShadowCloses, ShadowCounters, ShadowSettings
+        from metering.writer import Writer
+
+        settings = ShadowSettings(self.settings)
+        world = World(
+            ShadowCounters(self.counters, settings),
+            settings,
+            self.shadow_pushes,
+            self.shadow_billing,
+            self.clock,
+            ShadowCloses(self.period_closes),
+            self._apart_of(self.shadow_connection),
+        )
+        desk = DynamoWriterDesk(self.dynamodb, self.config, Role.SHADOW)
+        return Writer(world, desk)
+
+    @cached_property
+    def _world(self) -> "World":
+        from metering.advance import World
+
+        return World(
+            self.counters,
+            self.settings,
+            self.pushes,
+            self.billing,
+            self.clock,
+            self.period_closes,
+            self.apart,
+        )
+
+    @cached_property
+    def apart(self) -> "ApartPorts":
+        """What bills usage of closed periods apart."""
+        return self._apart_of(self.stripe_connection)
+
+    @staticmethod
+    def _apart_of(connection: "StripeConnection") -> "ApartPorts":
+        from metering.adapters.stripe_invoice_items import StripeInvoiceItems, StripePrices
+        from metering.adapters.stripe_invoice_lines import StripeInvoiceLines
+        from metering.adapters.stripe_invoices import StripeInvoices
+        from metering.apart import ApartPorts
+
+        return ApartPorts(
+            StripeInvoices(connection),
+            StripeInvoiceLines(connection),
+            StripePrices(connection),
+            StripeInvoiceItems(connection),
+        )
+
+    @cached_property
+    def closing(self) -> "Closing":
+        """Closes billing periods: `closing.run(has_time)`."""
+        from metering.closing import Closing, ClosingPorts
+
+        return Closing(
+            ClosingPorts(
+                self._world,
+                self.settings_store,
+                self.invoices,
+                self.notices,
+                self.rounds,
+                self.subscription_sync,
+                self.subscriptions,
+            )
+        )
+
+    @cached_property
+    def cancellation(self) -> "Cancellation":
+        """Ends subscriptions once Stripe has all their usage."""
+        from metering.cancellation import Cancellation, CancellationPorts
+
+        return Cancellation(
+            CancellationPorts(
+                self._world, self.settings_store, self.subscriptions, self.subscription_sync
+            )
+        )
+
+    @cached_property
+    def decisions(self) -> "Decisions":
+        """What an operator decides about pushes: `decisions.take(tenant, stream, decision)`."""
+        from metering.decisions import Decisions
+
+        return Decisions(self.pushes, self.clock)
+
+    @cached_property
+    def shadow_decisions(self) -> "Decisions":
+        """The same about the shadow's."""
+        from metering.decisions import Decisions
+
+        return Decisions(self.shadow_pushes, self.clock)
+
+    @cached_property
+    def corrections(self) -> "Corrections":
+        """What people have cancelled of what others wrote: `corrections.approve(tenant, asked)`."""
+        from metering.corrections import CorrectionPorts, Corrections
+
+        ports_ = CorrectionPorts(self.pushes, self.billing, self.period_closes, self.clock)
+        return Corrections(ports_, self.reconciler)
 
     @cached_property
     def reconciler(self) -> "Reconciler":
         """Compares ledger, counters, pushes and Stripe: `reconciler.run(tenant, month)`."""
-        from metering.reconciler import Reconciler
+        from metering.adapters.stripe_customers import FoundCustomers
+        from metering.adapters.stripe_invoice_lines import StripeInvoiceLines
+        from metering.reconciler import Reconciler, Signals
         from metering.survey import Sources
 
         sources = Sources(
-            self.ledger, self.counters, self.settings, self.pushes, self.billing, self.clock
+            self.ledger,
+            self.counters,
+            self.settings,
+            self.pushes,
+            self.billing,
+            self.clock,
+            self.period_closes,
+            StripeInvoiceLines(self.stripe_connection),
+            FoundCustomers(self.stripe_connection),
         )
-        return Reconciler(sources, self.reports)
+        signals = Signals(self.notices, self.meter_error_reports, self.suspects)
+        return Reconciler(sources, self.reports, signals, self.read_budget)
+
+    @cached_property
+    def shadow_reports(self) -> "ports.Reports":
+        """Reconciliation reports of the shadow."""
+        from metering.adapters.dynamodb.reports import DynamoReports
+        from metering.push import Role
+
+        return DynamoReports(self.dynamodb, self.config, Role.SHADOW)
+
+    @cached_property
+    def shadow_reconciler(self) -> "Reconciler | None":
+        """Compares what was metered with what the test account was told; None without a key.
+
+        Raises:
+            SetupError: the key opens live mode.
+        """
+        if self.shadow_billing is None:
+            return None
+        from metering.adapters.stripe_customers import FoundCustomers
+        from metering.reconciler import Reconciler
+        from metering.shadow import (
+            NoInvoiceLines,
+            ShadowCloses,
+            ShadowCounters,
+            ShadowSettings,
+        )
+        from metering.survey import Sources
+
+        settings = ShadowSettings(self.settings)
+        sources = Sources(
+            self.ledger,
+            ShadowCounters(self.counters, settings),
+            settings,
+            self.shadow_pushes,
+            self.shadow_billing,
+            self.clock,
+            ShadowCloses(self.period_closes),
+            NoInvoiceLines(),
+            FoundCustomers(self.shadow_connection),
+        )
+        return Reconciler(sources, self.shadow_reports, None, self.shadow_read_budget)
 
 
 _current: Wiring | None = None

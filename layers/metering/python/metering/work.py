@@ -36,9 +36,11 @@ class Group(NamedTuple):
     work: tuple[Work, ...]
 
 
-def changed_work(counters: Counters, settings: Settings, since: datetime) -> set[Work]:
+def changed_work(
+    counters: Counters, settings: Settings, since: datetime, until: datetime | None = None
+) -> set[Work]:
     """Every counter that was written since an instant, in the periods that were touched."""
-    buckets = counters.changed_since(since)
+    buckets = counters.changed_since(since, until)
     customers = customers_of((bucket.counter for bucket in buckets), settings)
     return {
         Work(counter, _customer(customers, counter).calendar.period_of(start))

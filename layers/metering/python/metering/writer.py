@@ -30,6 +30,9 @@ OVERLAP = timedelta(minutes=2)
 """How far before the last pass changes are looked at again: clocks differ, writes take time."""
 SWEEP_EVERY = timedelta(hours=1)
 LATELY = timedelta(minutes=10)
+CATCH_UP = timedelta(hours=1)
+"""After a pause, so much of it is looked through in a pass: 500 queries. What changed lately does
+not wait for that."""
 LEASE_MARGIN = timedelta(seconds=5)
 RESERVE = timedelta(seconds=15)
 """Nothing is begun with less time left: one request can last 13 seconds."""
@@ -132,11 +135,13 @@ class _Run:
 
     def _work(self, cursor: Cursor, current: Pass, now: datetime) -> set[Work]:
         counters, settings = self._world.counters, self._world.settings
-        if not current.is_sweep:
-            return changed_work(counters, settings, cursor.looked_from - OVERLAP)
+        until = _looks_until(cursor, current)
+        changed = changed_work(counters, settings, cursor.looked_from - OVERLAP, until)
+        lately = now - LATELY
+        if until < lately:
+            changed |= changed_work(counters, settings, lately)
         # A sweep sees the newest periods only; changes show what came too late for its period.
-        lately = max(cursor.looked_from, now - LATELY) - OVERLAP
-        return all_work(counters, settings, now) | changed_work(counters, settings, lately)
+        return all_work(counters, settings, now) | changed if current.is_sweep else changed
 
     def _deal_with(self, wanted: Iterable[Group], move_on: Callable[[str], None]) -> bool:
         """Whether there was time for all groups; `move_on` hears how far they are done."""
@@ -165,13 +170,18 @@ class _Run:
     def _after(self, cursor: Cursor, current: Pass) -> Cursor:
         """Where the next pass begins; changes that still need another look stay in its sight."""
         swept = current.began_at if current.is_sweep else cursor.swept_from
-        looked = cursor.looked_from if self._happenings.must_return else current.began_at
+        until = _looks_until(cursor, current)
+        looked = cursor.looked_from if self._happenings.must_return else until
         return Cursor(looked, swept)
 
 
 def _next_pass(cursor: Cursor, now: datetime) -> Pass:
-    is_due = now - cursor.swept_from >= SWEEP_EVERY or now - cursor.looked_from >= SWEEP_EVERY
-    return Pass(now, is_sweep=is_due)
+    return Pass(now, is_sweep=now - cursor.swept_from >= SWEEP_EVERY)
+
+
+def _looks_until(cursor: Cursor, current: Pass) -> datetime:
+    """Up to when a pass looks through the changes since the former one."""
+    return min(cursor.looked_from + CATCH_UP, current.began_at)
 
 
 def _stay(_after: str) -> None:

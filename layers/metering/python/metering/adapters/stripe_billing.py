@@ -4,7 +4,7 @@ How requests are sent and judged stands in `metering.adapters.stripe_meter_event
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import stripe
 from metering.adapters.stripe_client import StripeConnection, for_account
 from metering.adapters.stripe_key import own_key
 from metering.adapters.stripe_meter_events import (
+    BEFORE_METERS,
     TRANSPORTS,
     Post,
     asked,
@@ -33,6 +34,8 @@ from metering.ports import (
 )
 from metering.push import Mode
 
+SUMMARIES_MAX = 100
+"""Of one read; each is a billing period of a legacy item."""
 OWN_BUDGET = "own_budget"
 """The reason of a rate limit that is ours: nothing was sent."""
 NO_LEGACY = (
@@ -155,6 +158,24 @@ class StripeBilling:
             has_more = page.has_more and bool(page.data)
         return hours
 
+    def records_total(self, subscription_item: str, period: Span, account: str = "") -> Decimal:
+        """See `Billing.records_total`; by the API version that still has usage records."""
+        path = f"/v1/subscription_items/{subscription_item}/usage_record_summaries"
+        not_found = f"no usage record summaries of {subscription_item} at Stripe"
+        with self._connection.reading(not_found):
+            found = self._connection.client.raw_request(
+                "get",
+                path,
+                limit=SUMMARIES_MAX,
+                stripe_version=BEFORE_METERS,
+                **for_account(account),
+            )
+        told = found.data["data"]
+        own = [one for one in told if _begins(one["period"], period.start)]
+        # The period in which the item was made has no start.
+        own = own or [one for one in told if one["period"].get("start") is None]
+        return sum((Decimal(str(one["total_usage"])) for one in own), Decimal(0))
+
     def meter_of_price(self, price_id: str, account: str = "") -> StripeMeter | None:
         """See `Billing.meter_of_price`."""
         meter_id = self.price(price_id, account).meter_id
@@ -213,6 +234,12 @@ def make_billing(
 
 def _meter_id(price: stripe.Price) -> str:
     return (price.recurring.meter or "") if price.recurring else ""
+
+
+def _begins(told: Any, start: datetime) -> bool:
+    """Whether a summary is of the period that began then, to Stripe's second."""
+    begun = told.get("start")
+    return begun is not None and abs(_instant(begun) - start) < timedelta(seconds=1)
 
 
 def _instant(epoch_s: int) -> datetime:

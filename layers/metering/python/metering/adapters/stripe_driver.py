@@ -18,16 +18,15 @@ same key may be repeated until it is `Accepted` or `AlreadyExists`.
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from metering.adapters.clock import SystemClock
 from metering.adapters.stripe_billing import Rates, StripeBilling, make_billing
 from metering.adapters.stripe_client import StripeConnection, for_account
 from metering.adapters.stripe_key import StripeKey, shadow_key
-from metering.adapters.stripe_meter_events import BEFORE_METERS
 from metering.config import Config
 from metering.delivery import Answer, Refused
 from metering.names import Identifier
@@ -40,8 +39,6 @@ log = logging.getLogger("metering.stripe")
 
 IDENTIFIER_MAX = 100
 """Characters of a meter event's identifier."""
-SUMMARIES_MAX = 100
-"""Of one read; each is a billing period of a legacy item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +91,19 @@ class StripeBillingDriver:
         self._begin(config, given, clock or SystemClock())
 
     @classmethod
-    def of(cls, config: Config, own: StripeConnection, rates: Rates, clock: Clock) -> Self:
+    def of(
+        cls,
+        config: Config,
+        own: StripeConnection,
+        rates: Rates,
+        clock: Clock,
+        *,
+        shadow: StripeConnection | None = None,
+    ) -> Self:
         """The driver that a deployment is set up with: its own key first, then the shadow's."""
         driver = cls()
-        driver._begin(config, [own, StripeConnection(shadow_key(config))], clock, rates)
+        shadow = shadow or StripeConnection(shadow_key(config))
+        driver._begin(config, [own, shadow], clock, rates)
         return driver
 
     def _begin(
@@ -138,10 +144,6 @@ class StripeBillingDriver:
         """
         shadow = self._doors[-1]
         if not shadow.connection.is_set_up:
-            log.warning(
-                "no STRIPE_SHADOW_SECRET_NAME (or _KEY) is set: mappings with shadow tell the test"
-                " account nothing"
-            )
             return None
         assert shadow.billing.mode is Mode.TEST
         return shadow.billing
@@ -207,7 +209,7 @@ class StripeBillingDriver:
         item = self._running_item(door, stripe_account, subscription_item_id, period_start)
         period = _period(item, period_start, period_end)
         if item.meter is None:
-            return UsageSummary(self._legacy_total(door, item, period), period)
+            return UsageSummary(door.billing.records_total(item.id, period, item.account), period)
         now = floor_minute(self._clock.now()) + ONE_MINUTE
         minutes = Span(ceil_minute(period.start), min(floor_minute(period.end), now))
         if minutes.start >= minutes.end:
@@ -278,23 +280,6 @@ class StripeBillingDriver:
             item = self._items[key] = _read_item(door, account, item_id)
         return item
 
-    def _legacy_total(self, door: _Door, item: _Item, period: Span) -> Decimal:
-        path = f"/v1/subscription_items/{item.id}/usage_record_summaries"
-        with door.connection.reading(f"no usage record summaries of {item.id} at Stripe"):
-            found = door.connection.client.raw_request(
-                "get",
-                path,
-                limit=SUMMARIES_MAX,
-                stripe_version=BEFORE_METERS,
-                **for_account(item.account),
-            )
-        totals = [
-            Decimal(str(one["total_usage"]))
-            for one in found.data["data"]
-            if _is_of(one["period"], period, is_running=period == item.period)
-        ]
-        return sum(totals, Decimal(0))
-
 
 def _connection_of(text: str, mode: Mode, config: Config) -> StripeConnection:
     missing = f"no {mode} key of Stripe's was given"
@@ -349,14 +334,6 @@ def _period(item: _Item, start: datetime, end: datetime | None) -> Span:
             f" (period_end) of the one from {start.isoformat()}"
         )
     return item.period
-
-
-def _is_of(told: Any, period: Span, *, is_running: bool) -> bool:
-    """Whether a summary's period is the one asked for; the running one has no end, or no start."""
-    start = told.get("start")
-    if start is None:
-        return is_running
-    return abs(_utc(start) - period.start) < timedelta(seconds=1)
 
 
 def _utc(epoch_s: int) -> datetime:

@@ -69,6 +69,7 @@ def _subscription(found: stripe.Subscription) -> Subscription:
         items=tuple(_item(item) for item in found["items"].data),
         anchor_day=config.day_of_month if config else 0,
         started_at=instant_of(found.start_date),
+        trial_ends_at=instant_of(found.trial_end) if found.trial_end else None,
         ends_at=instant_of(found.cancel_at) if found.cancel_at else None,
         ended_at=instant_of(found.ended_at) if found.ended_at else None,
     )

@@ -54,9 +54,7 @@ INCARNATION_KEY = items.key(join("store"), "incarnation")
 class DynamoPushes:
     """The `Pushes` port on DynamoDB, for one role: it sees and stores no stream of the other's."""
 
-    def __init__(
-        self, client: "DynamoDBClient", config: Config, role: Role = Role.PRIMARY
-    ) -> None:
+    def __init__(self, client: "DynamoDBClient", config: Config, role: Role = Role.PRIMARY) -> None:
         self.role = role
         self._client = client
         self._table = config.table_prefix + "billing"

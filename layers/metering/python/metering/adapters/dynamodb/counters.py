@@ -129,11 +129,12 @@ class DynamoCounters:
             counter = CounterKey(tenant, CustomerRef(listed_customer), Metric(metric))
             yield KnownCounter(counter, times.from_text(item["newest"]["S"]))
 
-    def changed_since(self, instant: datetime) -> set[BucketKey]:
+    def changed_since(self, instant: datetime, until: datetime | None = None) -> set[BucketKey]:
         """See `Counters.changed_since`; looks at one slot before the instant's as well."""
         slot = slot_of(instant, self._changed_slot) - self._changed_slot
         changed: set[BucketKey] = set()
-        while slot <= self._clock.now() + self._changed_slot:
+        end = until or self._clock.now()
+        while slot <= end + self._changed_slot:
             for shard in range(CHANGED_SHARDS):
                 changed.update(self._marked(changed_partition(slot, shard)))
             slot += self._changed_slot

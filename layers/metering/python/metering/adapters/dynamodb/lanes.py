@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 KEYS_MAX = 100
 """Of one BatchGetItem."""
-MARKS_KEPT_FOR = timedelta(days=1)
+MARKS_KEPT_FOR = timedelta(days=35)
+"""As long as Stripe takes usage: a writer that was away for weeks still finds every change."""
 REMEMBERED_MAX = 50_000
 """Counters and marks a warm process remembers to have written, so as not to write them again."""
 HOUR = timedelta(hours=1)

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from metering import times
 from metering.adapters.dynamodb.calls import STATEMENTS_MAX, MapOver
 from metering.adapters.dynamodb.ledger_item import (
+    COUNTED_BY,
     HELD_SHARDS,
     Item,
     from_item,
@@ -29,7 +30,7 @@ from metering.errors import RetryableError
 from metering.event import LedgerEntry
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
 from metering.period import Span
-from metering.ports import Appended, IndexOffError
+from metering.ports import Appended, IndexOffError, LedgerTooLargeError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -214,6 +215,28 @@ class DynamoLedger:
             ConsistentRead=True,
         )
         yield from map(from_item, items_of(pages))
+
+    def to_recount(
+        self, tenant: TenantId, *, pages_max: int | None = None
+    ) -> Iterator[LedgerEntry]:
+        """See `Ledger.to_recount`; what is left out saves half the time, which is JSON."""
+        names = {f"#{name}": name for name in COUNTED_BY}
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression="#t = :tenant",
+            ProjectionExpression=", ".join(names),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={":tenant": {"S": tenant}},
+            ConsistentRead=True,
+        )
+        yield from map(from_item, items_of(_at_most(pages, pages_max)))
+
+
+def _at_most[P](pages: Iterable[P], most: int | None) -> Iterator[P]:
+    for number, page in enumerate(pages):
+        if most is not None and number >= most:
+            raise LedgerTooLargeError
+        yield page
 
 
 def _by_time(entry: LedgerEntry) -> tuple[Any, str]:

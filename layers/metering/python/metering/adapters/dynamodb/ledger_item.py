@@ -18,6 +18,9 @@ from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
 HELD_SHARDS = 16
 """Of the index of late events: an import of old usage may hold back thousands a second."""
 
+COUNTED_BY = ("t", "k", "m", "c", "q", "ts", "ra", "src", "late", "kd", "by")
+"""The attributes of an entry that its counter depends on, and the source that each must have."""
+
 Item = dict[str, Any]
 """Attribute name to DynamoDB's typed value, `{"S": "text"}`."""
 

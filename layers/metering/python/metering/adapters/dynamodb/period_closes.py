@@ -146,6 +146,7 @@ def _close_item(close: PeriodClose) -> Item:
         "subscription": {"S": close.subscription},
         "invoice": {"S": close.invoice},
         "held": {"BOOL": close.is_held},
+        "trial": {"BOOL": close.is_trial},
         "message": {"S": close.message},
         "version": {"N": str(close.version)},
     }
@@ -165,6 +166,7 @@ def _read_close(item: Item) -> PeriodClose:
         subscription=item["subscription"]["S"],
         invoice=item["invoice"]["S"],
         is_held=item["held"]["BOOL"],
+        is_trial=item["trial"]["BOOL"],
         message=item["message"]["S"],
         version=int(item["version"]["N"]),
         **{name: times.from_text(item[name]["S"]) for name in _INSTANTS if name in item},

@@ -26,6 +26,7 @@ from metering.names import CustomerRef, Identifier, Metric, TenantId
 from metering.period import Span
 from metering.push import (
     Carry,
+    Correction,
     Mode,
     Push,
     PushState,
@@ -146,6 +147,8 @@ def stream_item(stream: PushStream) -> Item:
         "carried_in": {"L": [_carry_attributes(carry) for carry in stream.carried_in]},
         "carried_out": {"N": canonical(stream.carried_out)},
         "items": {"L": [{"M": invoice_item_attributes(one)} for one in stream.items]},
+        "corrections": {"L": [_correction_attributes(one) for one in stream.corrections]},
+        "compensated": {"N": str(stream.compensated)},
         "counted_seq": {"N": str(stream.counted_seq)},
         "due": {"BOOL": stream.is_due},
         "version": {"N": str(stream.version)},
@@ -178,6 +181,8 @@ def read_stream(item: Mapping[str, Any]) -> PushStream:
         carried_out=Decimal(item["carried_out"]["N"]),
         item=read_invoice_item(item["item"]["M"]) if "item" in item else None,
         items=tuple(read_invoice_item(one["M"]) for one in item["items"]["L"]),
+        corrections=tuple(_read_correction(one["M"]) for one in item["corrections"]["L"]),
+        compensated=int(item["compensated"]["N"]),
         counted_seq=int(item["counted_seq"]["N"]),
         is_due=item["due"]["BOOL"],
         version=int(item["version"]["N"]),
@@ -219,6 +224,17 @@ def _read_carry(item: Mapping[str, Any]) -> Carry:
     return Carry(times.from_text(item["from_period"]["S"]), Decimal(item["quantity"]["N"]))
 
 
+def _correction_attributes(correction: Correction) -> Item:
+    texts = {"by": {"S": correction.approved_by}, "reason": {"S": correction.reason}}
+    approved_at = _instants(at=correction.approved_at)
+    return {"M": {"amount": {"N": str(correction.amount)}} | texts | approved_at}
+
+
+def _read_correction(item: Mapping[str, Any]) -> Correction:
+    amount, at = int(item["amount"]["N"]), times.from_text(item["at"]["S"])
+    return Correction(amount, at, item["by"]["S"], item["reason"]["S"])
+
+
 def _stop_attributes(stop: Stop) -> Item:
     texts = {"reason": {"S": stop.reason}, "message": {"S": stop.message}}
     return texts | _instants(since=stop.since, until=stop.until)
@@ -250,6 +266,7 @@ def push_attributes(push: Push) -> Item:
         "doubtful": {"BOOL": push.is_doubtful},
         "resolution": {"S": push.resolution},
         "last_error": {"S": push.last_error},
+        "correction": {"BOOL": push.is_correction},
         **_instants(
             occurred_at=push.occurred_at,
             planned_at=push.planned_at,
@@ -282,6 +299,7 @@ def read_push(item: Mapping[str, Any]) -> Push:
         closed_at=_instant(item, "closed_at"),
         resolution=item["resolution"]["S"],
         last_error=item["last_error"]["S"],
+        is_correction=item["correction"]["BOOL"],
     )
 
 

@@ -1,6 +1,6 @@
 """Reconciliation reports in the `billing` table.
 
-    heads   pk = tenant, month   sk = when it was made
+    heads   pk = tenant, month   sk = when it was made   (the shadow's in partitions of their own)
     rows    pk = report id       sk = number of the chunk
 
 A report's rows may be thousands, and an item holds 400 KB, so they are kept in chunks, compressed;
@@ -25,6 +25,7 @@ from metering.counter import CounterKey
 from metering.keys import join
 from metering.names import CustomerRef, Metric, TenantId
 from metering.period import Span
+from metering.push import Role
 from metering.quantity import canonical
 from metering.reconciliation import (
     Cause,
@@ -49,12 +50,14 @@ KEPT_WHEN_SUPERSEDED = timedelta(days=90)
 class DynamoReports:
     """The `Reports` port on DynamoDB."""
 
-    def __init__(self, client: "DynamoDBClient", config: Config) -> None:
+    def __init__(self, client: "DynamoDBClient", config: Config, role: Role = Role.PRIMARY) -> None:
+        self._role = role
         self._client = client
         self._table = config.table_prefix + "billing"
 
     def save(self, report: Report) -> None:
         """See `Reports.save`; the rows first, then the head, then the former report's end."""
+        assert report.role is self._role, f"{report.id} is not the {self._role}'s"
         former = self._head(report.tenant, report.month)
         chunks = list(_chunks(_texts_of(report)))
         for number, chunk in enumerate(chunks):
@@ -80,6 +83,7 @@ class DynamoReports:
             stripe_reads=int(head["stripe_reads"]["N"]),
             repairs=tuple(map(_read_repair, parts["repair"])),
             proposals=tuple(map(_read_proposal, parts["proposal"])),
+            role=self._role,
         )
 
     def _head(self, tenant: TenantId, month: str) -> Item | None:
@@ -87,7 +91,9 @@ class DynamoReports:
             answer = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": {"S": _heads_partition(tenant, month)}},
+                ExpressionAttributeValues={
+                    ":pk": {"S": _heads_partition(self._role, tenant, month)}
+                },
                 ConsistentRead=True,
                 ScanIndexForward=False,
                 Limit=1,
@@ -123,12 +129,14 @@ class DynamoReports:
                 )
 
 
-def _heads_partition(tenant: TenantId, month: str) -> str:
-    return join("reports", tenant, month)
+def _heads_partition(role: Role, tenant: TenantId, month: str) -> str:
+    name = "reports" if role is Role.PRIMARY else f"{role}_reports"
+    return join(name, tenant, month)
 
 
 def _head_item(report: Report, chunks: int) -> Item:
-    return key(_heads_partition(report.tenant, report.month), times.to_text(report.created_at)) | {
+    partition = _heads_partition(report.role, report.tenant, report.month)
+    return key(partition, times.to_text(report.created_at)) | {
         "report": {"S": report.id},
         "chunks": {"N": str(chunks)},
         "stripe_reads": {"N": str(report.stripe_reads)},

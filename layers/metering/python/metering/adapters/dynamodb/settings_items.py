@@ -16,7 +16,7 @@ from metering.counter import Aggregation
 from metering.keys import join, split
 from metering.mapping import Customer, LatePolicy, Mapping, MetricSettings
 from metering.names import CustomerRef, Metric, TenantId
-from metering.period import Era, Interval
+from metering.period import Era, Interval, Width
 from metering.quantity import canonical
 from metering.tenant_settings import AfterClose, TenantSettings
 
@@ -65,6 +65,7 @@ def metric_item(tenant: TenantId, settings: MetricSettings) -> "Item":
             "late_policy": settings.late_policy,
             "lateness_s": str(settings.lateness // _SECOND),
             "unit": settings.unit,
+            "bucket": settings.bucket,
         }
     )
 
@@ -78,6 +79,7 @@ def metric_from(item: "Item") -> MetricSettings:
         late_policy=LatePolicy(text["late_policy"]),
         lateness=int(text["lateness_s"]) * _SECOND,
         unit=text["unit"],
+        bucket=Width(text["bucket"]),
     )
 
 
@@ -108,6 +110,7 @@ def mapping_attributes(mapping: Mapping) -> "Item":
             "is_legacy": _YES if mapping.is_legacy else _NO,
             "shadow_meter_id": mapping.shadow_meter_id,
             "shadow_meter_event_name": mapping.shadow_meter_event_name,
+            "shadow_since": times.to_text(mapping.shadow_since) if mapping.shadow_since else "",
         }
     )
 
@@ -144,6 +147,7 @@ def mapping_from(item: "Item") -> Mapping:
         is_legacy=text["is_legacy"] == _YES,
         shadow_meter_id=text["shadow_meter_id"],
         shadow_meter_event_name=text["shadow_meter_event_name"],
+        shadow_since=times.from_text(since) if (since := text.get("shadow_since", "")) else None,
     )
 
 

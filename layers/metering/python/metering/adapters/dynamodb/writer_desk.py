@@ -1,4 +1,4 @@
-"""The writer's lease and cursor: one item of the `billing` table.
+"""The writer's lease and cursor: one item of the `billing` table for each role.
 
 They stand together so that a writer whose lease was taken over cannot move the cursor any more.
 """
@@ -15,11 +15,11 @@ from metering.adapters.dynamodb.refusals import is_condition_failure, retryable
 from metering.config import Config
 from metering.keys import join
 from metering.ports import Cursor, Pass
+from metering.push import Role
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-DESK_KEY = key(join("writer"), "desk")
 LONG_AGO = "0"
 """Before every instant's text."""
 
@@ -27,8 +27,9 @@ LONG_AGO = "0"
 class DynamoWriterDesk:
     """The `WriterDesk` port on DynamoDB."""
 
-    def __init__(self, client: "DynamoDBClient", config: Config) -> None:
+    def __init__(self, client: "DynamoDBClient", config: Config, role: Role = Role.PRIMARY) -> None:
         self._client = client
+        self._key = key(join("writer"), "desk" if role is Role.PRIMARY else f"{role}_desk")
         self._table = config.table_prefix + "billing"
 
     def take_lease(self, owner: str, now: datetime, until: datetime) -> int | None:
@@ -55,7 +56,9 @@ class DynamoWriterDesk:
     def cursor(self) -> Cursor | None:
         """See `WriterDesk.cursor`."""
         with retryable():
-            answer = self._client.get_item(TableName=self._table, Key=DESK_KEY, ConsistentRead=True)
+            answer = self._client.get_item(
+                TableName=self._table, Key=self._key, ConsistentRead=True
+            )
         item = answer.get("Item", {})
         return _read_cursor(item["looked"]["M"]) if "looked" in item else None
 
@@ -70,7 +73,7 @@ class DynamoWriterDesk:
             with retryable():
                 answer = self._client.update_item(
                     TableName=self._table,
-                    Key=DESK_KEY,
+                    Key=self._key,
                     UpdateExpression=update,
                     ConditionExpression=condition,
                     ExpressionAttributeValues=values,
