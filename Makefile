@@ -44,9 +44,17 @@ dev: setup  ## Keep the local stack running (ARGS="--data DIR --free-ports"; Ctr
 stripe: setup  ## Run the Stripe stand-in alone
 	@$(RUN) stripe $(ARGS)
 
+.PHONY: month
+month: setup  ## Live through a simulated month with faults and check every number (SEED=7)
+	@$(RUN) month $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: bench
-bench: setup  ## Measure ingest, aggregator and the whole stack; prints method and machine
+bench: setup  ## Measure functions and the whole stack (ARGS="--only stripe" for a part, --quick)
 	@$(RUN) bench $(ARGS)
+
+.PHONY: storm
+storm: setup  ## Push to Stripe among faults and crashes, exact to the unit (ARGS="--pushes 10000")
+	@$(RUN) storm $(ARGS)
 
 # --- checking ------------------------------------------------------------------------------------
 
@@ -61,6 +69,10 @@ format: .venv/.ready  ## Format and mend what ruff can
 .PHONY: test
 test: setup  ## All tests, on the real local stack where they need one
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+.PHONY: sandbox
+sandbox: .venv/.ready  ## Ask Stripe itself (STRIPE_SANDBOX_KEY=sk_test_...); writes build/sandbox-report
+	@$(BIN)/pytest -n 0 -m sandbox tests/sandbox $(ARGS)
 
 .PHONY: clean
 clean:  ## Remove what set-up installed

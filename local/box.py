@@ -36,6 +36,8 @@ def _facts(stack: Stack, settings: StackSettings) -> list[tuple[str, str]]:
         ("Demo tenant", f"{DEMO_TENANT}   with customer {DEMO_CUSTOMER}"),
         ("SQS queue", stack.queue_url),
         ("Data", kept),
+        ("Webhooks", f"Stripe's reach {stack.api_url}/v1/stripe/webhook, signed"),
+        ("Time", f"POST {stack.api_url}/_local/time moves it: see your month close"),
         ("Look inside", f"{stack.api_url}/_local/status"),
         ("Stop", "Ctrl-C"),
     ]

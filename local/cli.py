@@ -108,9 +108,51 @@ def demo(
     raise typer.Exit(run(log))
 
 
-@main.command(epilog="Example:  stripemeter bench")
-def bench() -> None:
-    """Measure ingest, the aggregator and the whole stack; prints method and machine."""
-    from local.bench import run
+@main.command(epilog="Examples:  stripemeter bench   |   stripemeter bench --only stripe --quick")
+def bench(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ingest, aggregator, stack, writer, reconciler, arrival; or stripe, which is the"
+            " last three. Several are allowed, and none means everything."
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small part of everything, to see that it runs.")
+    ] = False,
+) -> None:
+    """Measure functions and the whole stack; prints method and machine."""
+    from local.bench.parts import Part, run
 
-    raise typer.Exit(run())
+    try:
+        parts = [Part(one) for one in only or ()]
+    except ValueError as unknown:
+        raise typer.BadParameter(f"{unknown}; there are: {', '.join(Part)}") from None
+    raise typer.Exit(run(parts, quick=quick))
+
+
+@main.command(epilog="Example:  stripemeter storm --pushes 10000 --seed 1")
+def storm(
+    pushes: Annotated[int, typer.Option(min=1, help="How many must reach Stripe.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="The same seed brings the same faults.")] = 1,
+    faults: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Which part of Stripe's answers is at fault.")
+    ] = 0.2,
+) -> None:
+    """Tell Stripe thousands of pushes among faults and crashes; exit code 0 if all is exact."""
+    from local.storm import Order, run
+
+    raise typer.Exit(run(Order(pushes, seed, faults)))
+
+
+@main.command(epilog="Examples:  stripemeter month --seed 7   |   stripemeter month --no-faults")
+def month(
+    seed: Annotated[int, typer.Option(help="What everything is drawn from.")] = 7,
+    days: Annotated[int, typer.Option(min=2, max=60, help="How long it lasts.")] = 35,
+    customers: Annotated[int, typer.Option(min=1, help="How many there are.")] = 12,
+    faults: Annotated[bool, typer.Option("--faults/--no-faults", help="What goes wrong.")] = True,
+) -> None:
+    """Live through a month in virtual time and check every number; exit code 0 if all agree."""
+    from local.month.command import run
+
+    raise typer.Exit(run(seed, days=days, customers=customers, faults=faults))

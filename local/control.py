@@ -6,6 +6,8 @@
 | `POST /_local/run/<function>` | run a scheduled function now; the body is more of its event |
 | `POST /_local/drain` | wait until queue and stream are empty; body `{"timeout_s": 60}` |
 | `POST /_local/chaos/<function>/<fault>` | make a fault of `local.chaos` happen |
+| `GET /_local/time` | the present instant, and how far it is ahead of the machine's |
+| `POST /_local/time` | move time: `{"advance_s": 3600}` or `{"until": "2026-12-01T00:00:05Z"}` |
 
 The faults and their bodies: `kill` `{"call": 2, "answered": false, "times": 1}`, `pause`, `resume`
 for streams and schedules; `twice` `{"batches": 1}`, `rewind` `{"records": 500}`, `recut`
@@ -16,6 +18,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import psutil
@@ -25,6 +28,7 @@ from local.http_event import Answer
 from local.queues import QueueMapping
 from local.schedules import Scheduled
 from local.streams import StreamMapping
+from local.time_travel import TimeTravel
 
 DRAIN_TIMEOUT_S = 60.0
 _LOOK_S = 0.05
@@ -44,10 +48,15 @@ class NoSuchRouteError(Exception):
     """Nothing stands there; the message names what does."""
 
 
+class FunctionFailedError(Exception):
+    """A function raised what would look like a mistake in the request for its run."""
+
+
 class Control:
     """What the control routes act on."""
 
-    def __init__(self) -> None:
+    def __init__(self, time: TimeTravel) -> None:
+        self._time = time
         self.streams: dict[str, StreamMapping] = {}
         self.queues: dict[str, QueueMapping] = {}
         self.schedules: dict[str, Scheduled] = {}
@@ -78,13 +87,21 @@ class Control:
                 return self.drain(**payload)
             case "POST", ["chaos", function, fault]:
                 return self._chaos(function, fault, payload)
-        routes = "GET status, POST run/<function>, POST drain, POST chaos/<function>/<fault>"
+            case "GET", ["time"]:
+                return self._time.status()
+            case "POST", ["time"]:
+                return self._time.move(**payload)
+        routes = (
+            "GET status, POST run/<function>, POST drain, POST chaos/<function>/<fault>, GET time,"
+            " POST time"
+        )
         raise NoSuchRouteError(f"below /_local/ there are: {routes}")
 
     def status(self) -> dict[str, Any]:
         """Everything worth looking at."""
         return {
             **self.facts,
+            "time": self._time.status(),
             "missing_functions": self.missing,
             "rss_mb": round(self._process.memory_info().rss / 1e6, 1),
             "streams": {name: mapping.status() for name, mapping in self.streams.items()},
@@ -97,7 +114,10 @@ class Control:
         if scheduled is None:
             raise NoSuchRouteError(_unknown(function, self.schedules, "scheduled function"))
         overlapping = bool(payload.pop("overlapping", False))
-        return scheduled.run_now(payload, overlapping=overlapping)
+        try:
+            return scheduled.run_now(payload, overlapping=overlapping)
+        except (TypeError, ValueError) as failed:
+            raise FunctionFailedError(f"{function} raised {failed!r}") from failed
 
     def _chaos(self, function: str, fault: str, payload: dict[str, Any]) -> dict[str, str]:
         mapped: dict[str, StreamMapping | Scheduled] = {**self.streams, **self.schedules}
@@ -141,5 +161,9 @@ def _payload(body: bytes) -> dict[str, Any]:
 
 
 def _json(status: int, body: Any) -> Answer:
-    content = json.dumps(body, default=str).encode()
+    content = json.dumps(body, default=_plain).encode()
     return Answer(status, ((b"content-type", b"application/json"),), content)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

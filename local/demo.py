@@ -1,7 +1,8 @@
 """`make demo`: a web server's log metered end to end, every event sent twice, every number checked.
 
-The aggregator is killed in the middle and resumes. The run ends with exit code 1 unless the log,
-the ledger, the counters, the pushes and Stripe agree to the last unit, customer by customer.
+The aggregator is killed in the middle and resumes. At the end time is moved on, and the month of
+the customers with most usage is closed. The run ends with exit code 1 unless the log, the ledger,
+the counters, the pushes, Stripe and its invoices agree to the last unit, customer by customer.
 """
 
 import json
@@ -18,11 +19,13 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from local import queues
+from local import demo_close, queues
 from local.access_log import LogError, Request, generate_log, read_log
+from local.demo_close import ClosedMonth, Subscribers
 from local.demo_events import Delivery, Expected, SentEvent, deliveries, expectations, usage_events
 from local.dynamodb_local import LocalServiceError
 from local.seed import seed
@@ -74,15 +77,16 @@ def run(input_file: Path | None = None) -> int:
     try:
         log = generate_log() if input_file is None else read_log(input_file)
         with running_stack(free_ports=True, summary_delay_s=SUMMARY_DELAY_S) as stack:
-            rows = _meter(stack, log, started)
+            agree = _run(stack, log, started)
     except (LogError, LocalServiceError) as trouble:
         console.print(f"[red]error:[/red] {trouble}", highlight=False)
         return 1
-    _show(rows, started)
-    return 0 if rows and all(row.agrees for row in rows) else 1
+    console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
+    return 0 if agree else 1
 
 
-def _meter(stack: Stack, log: Sequence[Request], started: float) -> list[Row]:
+def _run(stack: Stack, log: Sequence[Request], started: float) -> bool:
+    """Meter the log, then close the month; whether every number agrees."""
     up_after = time.monotonic() - started
     console.print(
         f"{len(log):,} requests; stack up after {up_after:.0f} s at {stack.api_url}",
@@ -91,19 +95,31 @@ def _meter(stack: Stack, log: Sequence[Request], started: float) -> list[Row]:
     now = SystemClock().now()
     events = usage_events(log, DEMO_TENANT, now)
     expected = expectations(events)
-    _prepare(stack, expected)
-    for function in ("writer", "reconciler"):
+    for function in ("writer", "reconciler", "period_closer"):
         stack.chaos(function, "pause")  # they run below, when everything is counted
+    subscribers = _prepare(stack, expected)
     _first_number(stack, events[-1], started)
+    rows = _meter(stack, events, expected, now)
+    _show(rows)
+    closed = _close(stack, subscribers, expected)
+    return bool(rows) and all(row.agrees for row in rows) and closed.agrees
+
+
+def _meter(
+    stack: Stack, events: Sequence[SentEvent], expected: Mapping[str, Expected], now: datetime
+) -> list[Row]:
     sent = _send(stack, deliveries(events))
     _step("every event is counted", lambda: stack.drain(timeout_s=120))
     _step("Stripe is told the totals", lambda: _push(stack))
-    _step("ledger, counters, pushes and Stripe are compared", lambda: _reconcile(stack, now))
+    _step(
+        "ledger, counters, pushes and Stripe are compared",
+        lambda: _reconcile(stack, now),
+    )
     return _rows(stack, expected, sent, now)
 
 
-def _prepare(stack: Stack, expected: Mapping[str, Expected]) -> None:
-    seed(stack.api_url, stack.stripe_url)
+def _prepare(stack: Stack, expected: Mapping[str, Expected]) -> Subscribers:
+    prices = seed(stack.api_url, stack.stripe_url)
     customers = {name for metric in expected.values() for name in metric.per_customer}
     with StandIn(stack.stripe_url) as stand_in:
         stand_in.add_customers(sorted(customers))
@@ -111,6 +127,7 @@ def _prepare(stack: Stack, expected: Mapping[str, Expected]) -> None:
     for metric in expected:
         settings = {"tenantId": DEMO_TENANT, "latenessHours": 24 * 31}
         httpx.put(f"{stack.api_url}/v1/metrics/{metric}", json=settings).raise_for_status()
+    return demo_close.subscribe(stack, prices, expected)
 
 
 def _first_number(stack: Stack, event: SentEvent, started: float) -> None:
@@ -195,11 +212,26 @@ def _push(stack: Stack) -> None:
     raise LocalServiceError(f"the writer did not finish: {report}")
 
 
-def _reconcile(stack: Stack, now: datetime) -> None:
+def _reconcile(stack: Stack, now: datetime, **more: Any) -> None:
     time.sleep(2 * SUMMARY_DELAY_S)  # Stripe sums up asynchronously, the stand-in too
     # The stand-in rations no reads, so every row is read, and in one run.
     month = f"{now:%Y-%m}"
-    stack.run("reconciler", tenantId=DEMO_TENANT, period=month, verify=True, readsMax=10**6)
+    stack.run("reconciler", tenantId=DEMO_TENANT, period=month, verify=True, readsMax=10**6, **more)
+
+
+def _close(stack: Stack, subscribers: Subscribers, expected: Mapping[str, Expected]) -> ClosedMonth:
+    """Let the month end, close it, and show what it came to."""
+    _step("the month ends and is closed", lambda: demo_close.close(stack, subscribers))
+    month, asked = subscribers.month.start, {"customerRefs": subscribers.customers}
+    _step("the closed month is compared", lambda: _reconcile(stack, month, **asked))
+    closed = demo_close.closed_month(stack, subscribers, expected)
+    console.print(demo_close.table(closed, subscribers))
+    for trouble in closed.troubles:
+        console.print(f"[red]{escape(trouble)}[/]", highlight=False)
+    console.print(f"For example {closed.example}.", highlight=False)
+    if closed.agrees:
+        console.print("[green]Every invoice bills what the ledger says, to the last unit.[/]")
+    return closed
 
 
 def _step(title: str, action: Any) -> None:
@@ -288,7 +320,7 @@ def _prometheus(stack: Stack) -> dict[str, int]:
     return {name: int(float(value)) for name, _, value in lines}
 
 
-def _show(rows: Sequence[Row], started: float) -> None:
+def _show(rows: Sequence[Row]) -> None:
     table = Table(title="Usage at every station")
     table.add_column("")
     for row in rows:
@@ -300,7 +332,6 @@ def _show(rows: Sequence[Row], started: float) -> None:
     table.add_section()
     table.add_row("", *(_verdict(row) for row in rows))
     console.print(table)
-    console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
     if all(row.agrees for row in rows):
         customers = max(row.customers for row in rows)
         console.print(f"[green]All agree to the last unit, for each of {customers:,} customers.[/]")

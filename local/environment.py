@@ -6,17 +6,20 @@ an environment is a wiring. A killed one leaves nothing behind, and the next sta
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.chaos import Kill, KillSwitch
 from local.handlers import Loaded
 from metering.config import Config
 from metering.wiring import Wiring, using_here
 
+if TYPE_CHECKING:
+    from metering.ports import Clock
 
-def wiring_from_environment() -> Wiring:
+
+def wiring_from_environment(clock: "Clock | None" = None) -> Wiring:
     """A cold start's wiring, from the process's environment variables."""
-    return Wiring(Config.from_environment(os.environ))
+    return Wiring(Config.from_environment(os.environ), clock=clock)
 
 
 class Environment:

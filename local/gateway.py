@@ -8,12 +8,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.functions import Function, Http
 from local.handlers import Loaded
 from local.http_event import Answer, Request, UnusableResultError, answer, message, payload
 from metering.adapters.clock import SystemClock
+
+if TYPE_CHECKING:
+    from metering.ports import Clock
 
 BODY_MAX_BYTES = 10 * 1024 * 1024
 RESULT_MAX_BYTES = 6 * 1024 * 1024
@@ -50,11 +53,12 @@ class Gateway:
         *,
         control: Control | None = None,
         timeout_s: float = INTEGRATION_TIMEOUT_S,
+        clock: "Clock | None" = None,
     ) -> None:
         self._routes = routes
         self._control = control
         self._timeout_s = timeout_s
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._environments = ThreadPoolExecutor(ENVIRONMENTS, thread_name_prefix="environment")
         self._control_threads = ThreadPoolExecutor(8, thread_name_prefix="control")
 

@@ -8,14 +8,15 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-from infra.functions import FUNCTIONS, Function, Queue, Schedule, TableStream
+from infra.functions import FUNCTIONS, Function, Http, Queue, Schedule, TableStream
 from local import dynamodb_local, queues, stream_reader
 from local.checkpoints import Checkpoints
 from local.control import Control
 from local.dynamodb_local import ACCESS_KEY, REGION, SECRET_KEY
-from local.environment import Environment
+from local.environment import Environment, wiring_from_environment
 from local.gateway import Gateway, routes_of
 from local.handlers import Loaded, load
 from local.ports import LOOPBACK
@@ -24,6 +25,10 @@ from local.schedules import Scheduled
 from local.shard_delivery import DeliverySettings
 from local.stream_reader import StreamReader
 from local.streams import MappingSettings, StreamMapping
+from local.stripe.clock import SettableClock
+from local.time_travel import TimeTravel
+from metering.adapters.clock import SystemClock
+from metering.wiring import Wiring, using
 
 BATCHING_WINDOW_S = 0.25
 """AWS gathers for seconds to save calls; a person at a desk would rather see the number move."""
@@ -44,6 +49,10 @@ class RunnerSettings:
     virtual_shards: int = 1
     auth: bool = False
     table_prefix: str = ""
+    webhook_secrets: str = ""
+    """What the Stripe stand-in signs its webhooks with, separated by commas."""
+    ahead_s: float = 0.0
+    """How far the Stripe stand-in's time is ahead of the machine's already."""
 
 
 def function_environment(settings: RunnerSettings, queue_url: str) -> dict[str, str]:
@@ -61,11 +70,14 @@ def function_environment(settings: RunnerSettings, queue_url: str) -> dict[str, 
         "QUEUE_URL": queue_url,
         "STRIPE_API_BASE": settings.stripe_url,
         "STRIPE_SECRET_KEY": STRIPE_KEY,
+        "STRIPE_WEBHOOK_SECRETS": settings.webhook_secrets,
         "AUTH": "on" if settings.auth else "off",
         "METRICS": "prometheus",
         "SETTINGS_CACHE_S": "2",
         # DynamoDB Local has no partitions that an index could spread over.
         "EVENT_INDEX_SHARDS": "1",
+        # The stand-in rations no reads.
+        "STRIPE_READS_A_MONTH": "1000000000",
         # Still longer than the epoch's cache and than an ingest call with its retries.
         "REBUILD_LEAD_S": "5",
         "REBUILD_SETTLE_S": "20",
@@ -79,14 +91,28 @@ class Runner:
         self._settings = settings
         self._dynamodb = dynamodb_local.client(settings.dynamodb_endpoint)
         self._sqs = queues.client(settings.sqs_endpoint)
-        self.control = Control()
+        self.clock = SettableClock(SystemClock().now)
+        self.clock.advance(timedelta(seconds=settings.ahead_s))
+        self.control = Control(self._time_travel())
         self._create_tables_and_queues()
         loaded = {function.name: load(function) for function in FUNCTIONS}
         self.control.missing = [name for name, one in loaded.items() if one is None]
         self._functions = [one for one in loaded.values() if one is not None]
-        self.gateway = Gateway(routes_of(self._functions), control=self.control)
+        self.gateway = Gateway(routes_of(self._functions), control=self.control, clock=self.clock)
         for one in self._functions:
             self._connect(one)
+
+    def _time_travel(self) -> TimeTravel:
+        """Time moves for all functions between two runs of each schedule."""
+        return TimeTravel(
+            self.clock,
+            self._settings.stripe_url,
+            lambda: [one.between_runs() for one in self.control.schedules.values()],
+        )
+
+    def wiring(self) -> Wiring:
+        """A cold start's wiring, by the clock that can be moved."""
+        return wiring_from_environment(self.clock)
 
     def _create_tables_and_queues(self) -> None:
         prefix = self._settings.table_prefix
@@ -100,7 +126,14 @@ class Runner:
         }
         first = next(iter(self._queue_urls.values()), "")
         os.environ.update(function_environment(self._settings, first))
-        self.control.facts = {"queue_urls": self._queue_urls}
+        self.control.facts = {
+            "queue_urls": self._queue_urls,
+            "http": {
+                function.name: function.trigger.routes
+                for function in FUNCTIONS
+                if isinstance(function.trigger, Http)
+            },
+        }
 
     def _connect(self, loaded: Loaded) -> None:
         """Put a function behind its trigger; HTTP ones stand behind the gateway already."""
@@ -112,7 +145,7 @@ class Runner:
                 self.control.queues[function.name] = self._queue(loaded, queue)
             case Schedule():
                 self.control.schedules[function.name] = Scheduled(
-                    function, lambda: Environment(loaded)
+                    function, lambda: Environment(loaded, self.wiring), clock=self.clock
                 )
 
     def _stream(self, loaded: Loaded, stream: TableStream) -> StreamMapping:
@@ -125,7 +158,7 @@ class Runner:
         path = self._checkpoint_path(loaded.function)
         return StreamMapping(
             reader,
-            lambda: Environment(loaded),
+            lambda: Environment(loaded, self.wiring),
             MappingSettings(_delivery(loaded.function, stream), virtual_shards=shards),
             checkpoints=Checkpoints(path, stream=reader.arn, virtual_shards=shards),
         )
@@ -138,7 +171,7 @@ class Runner:
         url = self._queue_urls[loaded.function.name]
         arn = queues.arn_of(self._sqs, url)
         settings = QueueSettings(url, arn, queue.batch_size, BATCHING_WINDOW_S)
-        return QueueMapping(self._sqs, Environment(loaded), settings)
+        return QueueMapping(self._sqs, Environment(loaded, self.wiring), settings)
 
     def start(self) -> None:
         """Begin to poll and to run schedules."""
@@ -176,6 +209,8 @@ def _arguments(argv: list[str]) -> RunnerSettings:
     parser.add_argument("--virtual-shards", type=int, default=1)
     parser.add_argument("--auth", action="store_true", help="ask for API keys on loopback too")
     parser.add_argument("--table-prefix", default="")
+    parser.add_argument("--webhook-secrets", default="", help="what the stand-in signs with")
+    parser.add_argument("--ahead-s", type=float, default=0.0, help="the stand-in's time is ahead")
     given = parser.parse_args(argv)
     return RunnerSettings(
         port=given.port,
@@ -186,6 +221,8 @@ def _arguments(argv: list[str]) -> RunnerSettings:
         virtual_shards=given.virtual_shards,
         auth=given.auth,
         table_prefix=given.table_prefix,
+        webhook_secrets=given.webhook_secrets,
+        ahead_s=given.ahead_s,
     )
 
 
@@ -201,17 +238,19 @@ def main(argv: list[str] | None = None) -> None:
     runner = Runner(settings)
     runner.start()
     try:
-        uvicorn.run(
-            runner.gateway,
-            host=LOOPBACK,
-            port=settings.port,
-            loop="uvloop",
-            http="httptools",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=3,
-        )
+        # The functions behind the gateway share one wiring.
+        with using(runner.wiring()):
+            uvicorn.run(
+                runner.gateway,
+                host=LOOPBACK,
+                port=settings.port,
+                loop="uvloop",
+                http="httptools",
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=3,
+            )
     finally:
         runner.stop()
 

@@ -7,9 +7,10 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.functions import Function, Schedule
 from local.chaos import Chaos, HandlerKilledError
@@ -17,6 +18,9 @@ from local.context import ACCOUNT
 from local.dynamodb_local import REGION
 from local.environment import Environment
 from metering.adapters.clock import SystemClock
+
+if TYPE_CHECKING:
+    from metering.ports import Clock
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +64,7 @@ class Scheduled:
         *,
         every_s: float | None = None,
         chaos: Chaos | None = None,
+        clock: "Clock | None" = None,
     ) -> None:
         assert isinstance(function.trigger, Schedule)
         self.function = function
@@ -69,7 +74,7 @@ class Scheduled:
         self._one_at_a_time = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=function.name, daemon=True)
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self.chaos = chaos or Chaos()
         self.tally = ScheduleTally()
 
@@ -96,6 +101,10 @@ class Scheduled:
             return self._run(event, self._make_environment())
         with self._one_at_a_time:
             return self._run(event, self._environment)
+
+    def between_runs(self) -> AbstractContextManager[object]:
+        """Within it no run begins; entering it waits for a run under way."""
+        return self._one_at_a_time
 
     def status(self) -> dict[str, Any]:
         """For people to look at."""

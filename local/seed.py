@@ -8,7 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import Any
 
 import stripe
@@ -31,6 +31,11 @@ class DemoMetric:
     """Cents for one package."""
     package: int = 1
     """Units that are priced together."""
+
+    def cents(self, quantity: Decimal) -> Decimal:
+        """What an invoice's line must come to: begun packages count, halves of a cent round up."""
+        packages = (quantity / self.package).to_integral_value(ROUND_CEILING)
+        return (packages * self.unit_amount_decimal).quantize(Decimal(1), ROUND_HALF_UP)
 
 
 METRICS = (

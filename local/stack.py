@@ -13,10 +13,11 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from local import dynamodb_local
+from local import dynamodb_local, webhooks
 from local.children import Children
 from local.dynamodb_local import LocalServiceError
 from local.ports import (
@@ -27,6 +28,7 @@ from local.ports import (
     reach_loopback_directly,
     wait_until_listening,
 )
+from local.stripe.control import StandIn
 
 if TYPE_CHECKING:
     import psutil
@@ -82,6 +84,23 @@ class Stack:
     def run(self, function: str, **payload: Any) -> Any:
         """Run a scheduled function now; its answer."""
         return self._control("POST", f"run/{function}", payload)
+
+    def now(self) -> datetime:
+        """The functions' present instant; the Stripe stand-in has the same."""
+        return datetime.fromisoformat(self._control("GET", "time")["now"])
+
+    def advance(self, by: timedelta) -> datetime:
+        """Move time on, for the functions and the Stripe stand-in; the new instant.
+
+        Scheduled functions run before or after it, none meanwhile.
+        """
+        moved = self._control("POST", "time", {"advance_s": by.total_seconds()})
+        return datetime.fromisoformat(moved["now"])
+
+    def advance_to(self, instant: datetime) -> datetime:
+        """Move time on until an instant, or a moment more; the new instant."""
+        moved = self._control("POST", "time", {"until": instant.isoformat()})
+        return datetime.fromisoformat(moved["now"])
 
     def drain(self, *, timeout_s: float = 60.0) -> None:
         """Wait until queue and stream are empty and all is counted.
@@ -236,6 +255,10 @@ def _start_runner(stack: Stack, children: Children, settings: StackSettings) -> 
     options = ["--port", str(_port(stack.api_url)), "--dynamodb", stack.dynamodb_endpoint]
     options += ["--sqs", stack.sqs_endpoint, "--stripe", stack.stripe_url]
     options += ["--virtual-shards", str(settings.virtual_shards)]
+    secrets = webhooks.register(stack.stripe_url, stack.api_url)
+    options += ["--webhook-secrets", ",".join(secrets)]
+    with StandIn(stack.stripe_url) as stand_in:  # Its folder may know a time to come.
+        options += ["--ahead-s", str(stand_in.ahead().total_seconds())]
     options += ["--auth"] if settings.auth else []
     options += ["--data", str(settings.data.resolve())] if settings.data else []
     children.start("runner", [*_python("local.runner"), *options], shows=settings.shows_runner)

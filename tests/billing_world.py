@@ -241,25 +241,32 @@ class Doomed:
 
 def crash_a_writer(world: BillingWorld, doom: Doom) -> None:
     """One run of a writer that dies as it is doomed to, if its run is long enough."""
-    wired = world.wiring
-    ports = WriterWorld(
-        wired.counters,
-        wired.settings,
-        Doomed(wired.pushes, doom),
-        Doomed(wired.billing, doom),
-        wired.clock,
-        wired.period_closes,
-        doomed_apart(wired, doom),
+    ports = world_of(world.wiring)
+    doomed = ports._replace(
+        pushes=_doomed(ports.pushes, doom),
+        billing=_doomed(ports.billing, doom),
+        apart=ApartPorts(*(_doomed(port, doom) for port in ports.apart)),
     )
-    writer = Writer(ports, Doomed(wired.writer_desk, doom), threads=1)
+    writer = Writer(doomed, _doomed(world.wiring.writer_desk, doom), threads=1)
     with suppress(Crash):
         writer.run("doomed", lambda: timedelta(seconds=55))
 
 
-def doomed_apart(wiring: Wiring, doom: Doom) -> ApartPorts:
-    """What bills usage apart, each part of it doomed."""
-    doomed: Any = [Doomed(port, doom) for port in wiring.apart]
-    return ApartPorts(*doomed)
+def _doomed(port: Any, doom: Doom) -> Any:
+    return Doomed(port, doom)
+
+
+def world_of(wiring: Wiring) -> WriterWorld:
+    """The ports that a writer works on."""
+    return WriterWorld(
+        wiring.counters,
+        wiring.settings,
+        wiring.pushes,
+        wiring.billing,
+        wiring.clock,
+        wiring.period_closes,
+        wiring.apart,
+    )
 
 
 def connected(wiring: Wiring, stand_in: StandIn, **changes: Any) -> Wiring:

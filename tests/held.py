@@ -10,6 +10,7 @@ from metering.mapping import Customer, MetricSettings, unmapped_customer
 from metering.mapping import Mapping as MeterMapping
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
 from metering.ports import Quarantined, Refused, WriteFailed, Written
+from metering.tenant_settings import TenantSettings
 
 Step = tuple[LaneKey, Advance]
 Trouble = Callable[[Step], str | None]
@@ -77,6 +78,9 @@ class FirstEpoch:
 
 class NoSettings:
     """Nobody set anything up."""
+
+    def tenant(self, tenant: TenantId) -> TenantSettings:
+        return TenantSettings(tenant)
 
     def metric(self, tenant: TenantId, metric: Metric) -> MetricSettings:
         return MetricSettings(metric)

@@ -162,6 +162,10 @@ class StandIn:
         """
         self._call("POST", "webhook_faults", {"kind": kind, **more})
 
+    def clear_webhook_faults(self) -> None:
+        """Let every webhook arrive again."""
+        self._call("DELETE", "webhook_faults")
+
     def roll_secret(
         self, endpoint: str, *, keep_old_s: float = 86_400, account: str = DEFAULT_ACCOUNT
     ) -> str:

@@ -80,6 +80,7 @@ class SettingsChange(_Body):
     clock_windows: bool | None = None
     report_samples: int | None = Field(default=None, ge=0)
     calls_per_s: int | None = Field(default=None, ge=0)
+    webhooks_in_own_time: bool | None = None
 
 
 class ForeignEvent(_Body):

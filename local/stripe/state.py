@@ -67,6 +67,9 @@ class Settings:
     """How long a test clock stays `advancing`; at 0 the next request finds it `ready`."""
     clock_windows: bool = True
     """Whether timestamps of a clock customer's meter events are held against the test clock."""
+    webhooks_in_own_time: bool = False
+    """Whether webhooks are signed at the stand-in's time, for a receiver whose clock is moved along
+    with it; else they are at the machine's, which nobody can move."""
 
 
 @dataclass(frozen=True, slots=True)

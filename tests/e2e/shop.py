@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 import stripe
@@ -21,7 +22,7 @@ from metering.adapters.clock import SystemClock
 from metering.auth import DEFAULT_SCOPES, Scope
 from metering.config import Config
 from metering.names import TenantId
-from metering.period import CALENDAR_MONTHS
+from metering.period import CALENDAR_MONTHS, Span
 from metering.push import ceil_minute
 from metering.times import to_text
 from metering.wiring import Wiring
@@ -42,10 +43,12 @@ class Shop:
         self.tenant = f"{name}-{number}"
         self.customer = f"cus_{number}_of_{name}"
         self._meters: dict[str, str] = {}
+        self._prices: dict[str, str] = {}
         self._connect(stack)
 
     def _connect(self, stack: Stack) -> None:
         self.stack = stack
+        self._ahead = stack.now() - SystemClock().now()
         self.api = httpx.Client(base_url=stack.api_url, timeout=30, trust_env=False)
         self._stand_in = StandIn(stack.stripe_url)
         self._stripe = stripe.StripeClient(
@@ -81,7 +84,7 @@ class Shop:
 
     # --- at Stripe ---
 
-    def price(self, metric: str) -> str:
+    def price(self, metric: str, interval: Literal["day", "month"] = "month") -> str:
         """A metered price with a meter of its own."""
         meter = self._stripe.v1.billing.meters.create(
             {
@@ -96,9 +99,10 @@ class Shop:
                 "currency": "usd",
                 "product_data": {"name": metric},
                 "unit_amount_decimal": Decimal("0.1"),
-                "recurring": {"interval": "month", "usage_type": "metered", "meter": meter.id},
+                "recurring": {"interval": interval, "usage_type": "metered", "meter": meter.id},
             }
         )
+        self._prices[metric] = price.id
         return price.id
 
     def event_name(self, metric: str) -> str:
@@ -115,7 +119,7 @@ class Shop:
 
     def at_stripe(self, metric: str, customer: str | None = None) -> Decimal:
         """The running month's total, by the SDK's event summaries."""
-        now = SystemClock().now()
+        now = self.now()
         end = ceil_minute(now) + timedelta(minutes=1)
         summaries = self._stripe.v1.billing.meters.event_summaries.list(
             self._meters[metric],
@@ -127,12 +131,46 @@ class Shop:
         )
         return sum((Decimal(str(one.aggregated_value)) for one in summaries.data), Decimal(0))
 
+    def subscribes(self, *metrics: str) -> Span:
+        """Have the customer pay what it uses of some metrics; its first billing period."""
+        items: Any = [{"price": self._prices[metric]} for metric in metrics]
+        made = self._stripe.v1.subscriptions.create({"customer": self.customer, "items": items})
+        customer = self.call("PUT", f"/v1/customers/{self.customer}", {"subscription": made.id})
+        period = customer["period"]
+        return Span(instant(period["start"]), instant(period["end"]))
+
+    def billed(self, period: Span) -> dict[str, Decimal]:
+        """What the final invoice of a period bills of each metric, asked past the product."""
+        metrics = {price: metric for metric, price in self._prices.items()}
+        [invoice] = [
+            one
+            for one in self._stand_in.invoices(self.customer)
+            if one["period_end"] == period.end.timestamp() and one["status"] == "paid"
+        ]
+        return {
+            metrics[line["pricing"]["price_details"]["price"]]: Decimal(line["quantity_decimal"])
+            for line in invoice["lines"]
+        }
+
+    # --- time ---
+
+    def now(self) -> datetime:
+        """The stack's present instant."""
+        return SystemClock().now() + self._ahead
+
+    def moves_to(self, moment: datetime) -> None:
+        """Let time pass until an instant."""
+        self._ahead = self.stack.advance_to(moment) - SystemClock().now()
+
     # --- settings ---
 
-    def maps(self, metric: str, **more: object) -> Any:
+    def maps(
+        self, metric: str, *, interval: Literal["day", "month"] = "month", **more: object
+    ) -> Any:
         """Map a metric by nothing but a new price; the mapping as it stands."""
         self.known_at_stripe(self.customer)
-        mapping = {"metric": metric, "aggregation": "sum", "priceId": self.price(metric)}
+        price = self.price(metric, interval)
+        mapping = {"metric": metric, "aggregation": "sum", "priceId": price}
         return self.call("POST", "/v1/mappings", {**mapping, **more})
 
     def sets(self, metric: str, **settings: object) -> Any:
@@ -152,7 +190,7 @@ class Shop:
             "metric": "api_calls",
             "customerRef": self.customer,
             "quantity": 1,
-            "ts": to_text(SystemClock().now() - timedelta(seconds=1)),
+            "ts": to_text(self.now() - timedelta(seconds=1)),
             "idempotencyKey": f"key-{next(_numbers)}",
         }
         return event | fields
@@ -206,12 +244,28 @@ class Shop:
 
     def is_compared(self) -> dict[tuple[str, str], Any]:
         """Reconcile now; the report's lines by metric and customer."""
-        month = f"{SystemClock().now():%Y-%m}"
+        lines = self.compared(f"{self.now():%Y-%m}")
+        return {(line["metric"], line["customerRef"]): line for line in lines}
+
+    def compared(self, month: str) -> list[Any]:
+        """The same for the periods that begin in a month, in the order of time."""
         self.stack.run(
             "reconciler", tenantId=self.tenant, period=month, verify=True, readsMax=10**6
         )
         report = self.call("GET", f"/v1/reconciliation/{month}")
-        return {(line["metric"], line["customerRef"]): line for line in report["reports"]}
+        return sorted(report["reports"], key=itemgetter("periodStart"))
+
+    # --- the ends of billing periods ---
+
+    def closes(self) -> dict[datetime, dict[str, Any]]:
+        """Let the closer run; the customer's billing periods by their starts."""
+        self.stack.run("period_closer")
+        return self.periods()
+
+    def periods(self) -> dict[datetime, dict[str, Any]]:
+        """The customer's billing periods by their starts."""
+        periods = self.call("GET", "/v1/periods", customerRef=self.customer)
+        return {instant(period["period"]["start"]): period for period in periods}
 
     def call(self, method: str, path: str, body: object = None, **query: str | int | bool) -> Any:
         """A call that succeeds; the answer's JSON, every number with all its digits."""

@@ -12,11 +12,11 @@ from metering.counter import EMPTY, Aggregation, Tally, Usage, total
 from metering.errors import InvariantBrokenError
 from metering.event import LedgerEntry
 from metering.lane import position_of
-from metering.mapping import Customer, LatePolicy, MetricSettings
+from metering.mapping import LatePolicy, MetricSettings
 from metering.names import CustomerRef, IdempotencyKey, Metric
 from metering.period import Span
 from metering.wiring import Wiring, using
-from tests.builders import DEMO, NOON, a_sent_event, a_stream_batch, an_entry
+from tests.builders import DEMO, NOON, a_sent_event, a_stream_batch, a_subscriber, an_entry
 from tests.conftest import SetClock
 from tests.faults import FaultyClient, throttled
 from tests.readers import another_process, counted, fold, lanes_of, ledger_of, send, true_usage
@@ -167,7 +167,7 @@ def test_the_lanes_of_a_table_made_anew_do_not_mix_with_those_of_the_old(wiring:
 
 def test_buckets_are_cut_at_a_customers_billing_anchor_to_the_second(wiring: Wiring) -> None:
     anchor = datetime(2026, 1, 20, 11, 58, 30, tzinfo=UTC)
-    wiring.settings_store.put_customer(Customer(DEMO, CUS_A, "cus_A", "sub_1", anchor))
+    wiring.settings_store.put_customer(a_subscriber("cus_A", anchor))
     cut = datetime(2026, 11, 20, 11, 58, 30, tzinfo=UTC)
     midnight = datetime(2026, 11, 20, tzinfo=UTC)
     before = an_entry("1", at=cut - timedelta(microseconds=1))
@@ -194,7 +194,7 @@ def test_events_of_the_first_instants_there_are_do_not_stop_the_stream(
 ) -> None:
     if anchored:
         anchor = datetime(2026, 1, 31, 10, 20, 30, tzinfo=UTC)
-        wiring.settings_store.put_customer(Customer(DEMO, CUS_A, "cus_A", "sub_1", anchor))
+        wiring.settings_store.put_customer(a_subscriber("cus_A", anchor))
     entries = [an_entry(at=datetime(1, 1, 1, tzinfo=UTC), is_late=True), an_entry()]
 
     assert fold(wiring, entries) == []
@@ -451,7 +451,7 @@ def test_a_batch_that_comes_again_after_the_billing_anchor_moved_counts_once(
     fold(wiring, entries)
     anchor = datetime(2026, 1, 20, hour, 30, tzinfo=UTC)
     wiring.settings_store.put_customer(
-        Customer(DEMO, CustomerRef("cus_A"), "cus_A", "sub_1", anchor)
+        a_subscriber("cus_A", anchor)
     )
 
     fold(another_process(wiring), entries)

@@ -56,7 +56,7 @@ def routes() -> list[tuple[str, str]]:
     """Every route of the document that this function answers, with a path that fits it."""
     document = Api().get("/docs/json").body
     return [
-        (method.upper(), re.sub(r"\{(period|month)\}", "2026-11", path).replace("{", "").replace("}", ""))
+        (method.upper(), re.sub(r"[{}]", "", re.sub(r"\{(period|month)\}", "2026-11", path)))
         for path, operations in document["paths"].items()
         for method in operations
         if path not in PUBLIC and path != "/v1/events/ingest"

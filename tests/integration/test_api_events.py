@@ -68,6 +68,8 @@ def test_an_event_is_shown_whole(wiring: Wiring, api: Api) -> None:
                 "source": "sdk",
                 "receivedAt": "2026-11-20T12:00:00.000Z",
                 "late": True,
+                "kind": "usage",
+                "decidedBy": None,
             }
         ],
     }
@@ -367,7 +369,7 @@ def a_pushed_stream(wiring: Wiring) -> None:
     period = Span(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
     stream = push.PushStream(push.StreamKey(target, counter, period), "mtr_1", scale=1)
     for desired, at in ((10, NOON - 2 * HOUR), (25, NOON)):
-        planned = push.plan(stream, desired, at, at)
+        planned = push.plan(stream, desired, at, at, closes_at=period.end)
         assert isinstance(planned, push.PushStream)
         stored = wiring.pushes.store(planned)
         assert stored is not None

@@ -14,6 +14,7 @@ import pytest
 import metering
 from functions.ingest.handler import handler as ingest
 from metering.adapters import prometheus
+from metering.closing import ROUND
 from metering.config import Config
 from metering.errors import RetryableError
 from metering.event import IncomingEvent
@@ -60,6 +61,7 @@ def test_ready_says_what_answers(with_stripe: Wiring, billing: FakeBilling) -> N
     fence = with_stripe.writer_desk.take_lease("w", NOON, NOON + timedelta(minutes=1))
     assert fence is not None
     assert with_stripe.writer_desk.move_cursor(cursor, fence)
+    with_stripe.rounds.note(ROUND, NOON - timedelta(seconds=70))
 
     answer = ready()
 
@@ -73,7 +75,7 @@ def test_ready_says_what_answers(with_stripe: Wiring, billing: FakeBilling) -> N
             "stripe": "answers",
             "workers": "the writer had dealt with all changes 20 s ago",
         },
-        "metrics": {"writerLag": 20},
+        "metrics": {"writerLag": 20, "closerLag": 70},
     }
     assert billing.asked == [("", "")]
 
@@ -85,7 +87,7 @@ def test_ready_before_the_writers_first_run_says_so(
 
     assert answer.status == 200
     assert answer.body["details"]["workers"] == "the writer has not run yet"
-    assert answer.body["metrics"] == {"writerLag": None}
+    assert answer.body["metrics"] == {"writerLag": None, "closerLag": None}
 
 
 def test_a_silent_writer_makes_it_unready(
@@ -285,6 +287,7 @@ def test_the_document_describes_every_route_and_ingest(document: Any) -> None:
         "/v1/pushes/{stream_id}/decision",
         "/v1/quarantine",
         "/v1/reconciliation/adjustments",
+        "/v1/reconciliation/corrections",
         "/v1/reconciliation/run",
         "/v1/reconciliation/summary",
         "/v1/reconciliation/{period}",

@@ -1,5 +1,7 @@
 """Mappings: made, read, changed and deleted, with the meter found through the price."""
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ from metering.errors import RetryableError
 from metering.names import Metric, TenantId
 from metering.ports import SetupError
 from metering.wiring import Wiring
-from tests.api_client import Answer, Api, api_of
+from tests.api_client import Answer, Api, api_of, meter
+from tests.builders import NOON, an_entry
+from tests.conftest import SetClock
 from tests.fake_billing import FakeBilling, a_meter
 
 ACME = TenantId("acme")
@@ -63,6 +67,12 @@ def test_a_price_is_enough_and_brings_its_meter(wiring: Wiring, api: Api) -> Non
         "shadowStripeAccount": "",
         "shadowPriceId": "",
         "shadowSubscriptionItemId": "",
+        "meterWindow": "",
+        "isLegacy": False,
+        "shadowMeterId": "",
+        "shadowMeterEventName": "",
+        "shadowState": "off",
+        "shadowSince": None,
         "createdAt": "2026-11-20T12:00:00.000Z",
         "updatedAt": "2026-11-20T12:00:00.000Z",
     }
@@ -138,7 +148,8 @@ def test_a_price_without_a_meter_is_refused(api: Api, billing: FakeBilling) -> N
 
     message = refused(api.post("/v1/mappings", NEW | {"priceId": "price_old"}))
 
-    assert "legacy metered price or not metered" in message
+    assert "it is a legacy metered price" in message
+    assert "(1) Create a meter" in message
 
 
 def test_an_inactive_meter_is_refused(api: Api, billing: FakeBilling) -> None:
@@ -240,7 +251,10 @@ def test_a_change_of_aggregation_is_checked_against_the_meter(api: Api) -> None:
     assert api.get(f"/v1/mappings/{mapping['id']}").body == mapping
 
 
-def test_a_meter_that_was_named_stays_named_through_a_change(api: Api) -> None:
+def test_a_meter_that_was_named_stays_named_through_a_change(
+    api: Api, billing: FakeBilling
+) -> None:
+    billing.trouble = RetryableError("Stripe is down")
     mapping = added(api, priceId="", meterId="mtr_7", meterEventName="calls")
 
     changed = api.put(f"/v1/mappings/{mapping['id']}", {"meterEventName": "requests"})
@@ -287,3 +301,134 @@ def test_mappings_need_their_scopes(wiring: Wiring, api: Api) -> None:
     assert answer.status == 403
     assert answer.body == {"error": "Require one of: project:write,mappings:write"}
     assert api_of(wiring, "acme", Scope.MAPPINGS_WRITE).post("/v1/mappings", NEW).status == 201
+
+
+# --- prices without a meter ----------------------------------------------------------------------
+
+
+def test_the_way_out_of_a_legacy_price_can_be_asked_for(api: Api, billing: FakeBilling) -> None:
+    billing.meters["price_old"] = None
+
+    plan = api.get("/v1/mappings/legacy-plan", priceId="price_old")
+
+    assert plan.status == 200, plan.text
+    assert (plan.body["priceId"], plan.body["isLegacy"]) == ("price_old", True)
+    assert len(plan.body["steps"]) == 6
+    assert "product=prod_1" in plan.body["steps"][1]
+    modern = api.get("/v1/mappings/legacy-plan", priceId="price_1").body
+    assert modern == {"priceId": "price_1", "isLegacy": False, "steps": []}
+    assert api.get("/v1/mappings/legacy-plan", priceId="price_9").status == 404
+    assert api.get("/v1/mappings/legacy-plan", priceId="prod_1").status == 400
+    assert api.get("/v1/mappings/legacy-plan").status == 400
+
+
+def test_a_legacy_price_is_mapped_only_where_usage_records_are_on(
+    wiring: Wiring, api: Api, billing: FakeBilling
+) -> None:
+    billing.meters["price_old"] = None
+    assert api.post("/v1/mappings", NEW | {"priceId": "price_old"}).status == 400
+
+    wiring.config = replace(wiring.config, legacy_usage_records=True)
+    mapping = added(api, priceId="price_old")
+
+    assert (mapping["isLegacy"], mapping["meterId"]) == (True, "")
+    assert api.get(f"/v1/mappings/{mapping['id']}").body == mapping
+    active = wiring.settings.active_mapping(ACME, Metric("api_calls"))
+    assert active is not None
+    assert active.is_legacy
+
+
+def test_the_meters_window_is_kept(wiring: Wiring, api: Api, billing: FakeBilling) -> None:
+    billing.meters["price_1"] = replace(a_meter(), window="hour")
+
+    mapping = added(api)
+
+    assert mapping["meterWindow"] == "hour"
+    assert api.get(f"/v1/mappings/{mapping['id']}").body == mapping
+
+
+# --- shadow --------------------------------------------------------------------------------------
+
+SHADOWED = {"shadow": True, "shadowPriceId": "price_2"}
+
+
+def test_a_shadows_meter_is_found_with_the_shadows_key(
+    wiring: Wiring, api: Api, billing: FakeBilling
+) -> None:
+    shadow = FakeBilling()
+    shadow.meters["price_2"] = a_meter("mtr_2")
+    wiring.shadow_billing = shadow
+
+    mapping = added(api, **SHADOWED, shadowStripeAccount="acct_2")
+
+    assert mapping["shadowMeterId"] == "mtr_2"
+    assert mapping["shadowMeterEventName"] == "event_of_mtr_2"
+    assert shadow.asked == [("price_2", "acct_2")]
+    assert api.get(f"/v1/mappings/{mapping['id']}").body == mapping
+    off = api.put(f"/v1/mappings/{mapping['id']}", {"shadow": False}).body
+    assert (off["shadowMeterId"], off["shadowMeterEventName"]) == ("", "")
+    assert (off["shadowState"], off["shadowSince"]) == ("off", None)
+
+
+def test_the_state_of_a_shadow_says_why_nothing_is_told(
+    wiring: Wiring, api: Api, billing: FakeBilling, clock: SetClock
+) -> None:
+    first = added(api, **SHADOWED)
+    assert (first["shadowState"], first["shadowSince"]) == ("no_key", None)
+
+    shadow = FakeBilling()
+    shadow.meters["price_2"] = a_meter("mtr_2")
+    config = replace(wiring.config, stripe_shadow_secret_key="sk_test_x")
+    wiring.shadow_billing, wiring.config = shadow, config
+    del wiring.shadow_connection  # It was made without the key.
+    path = f"/v1/mappings/{first['id']}"
+    assert api.get(path).body["shadowState"] == "no_meter"
+
+    clock.advance(timedelta(hours=1))
+    saved = api.put(path, {"shadow": True}).body
+    assert (saved["shadowState"], saved["shadowSince"]) == ("on", "2026-11-20T13:00:00.000Z")
+    clock.advance(timedelta(hours=1))
+    again = api.put(path, {"shadow": True, "scale": 1}).body
+    assert again["shadowSince"] == "2026-11-20T13:00:00.000Z"
+    assert [one["shadowState"] for one in api.get("/v1/mappings").body] == ["on"]
+
+
+def test_without_a_shadow_key_the_mapping_is_kept_and_nothing_is_shadowed(
+    wiring: Wiring, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    mapping = added(api, **SHADOWED)
+
+    assert (mapping["shadow"], mapping["shadowMeterId"]) == (True, "")
+    assert wiring.shadow_billing is None
+    assert "no STRIPE_SHADOW_SECRET_NAME (or _KEY) is set" in caplog.text
+
+
+def test_a_live_key_for_the_shadow_is_refused(wiring: Wiring, api: Api) -> None:
+    wiring.config = replace(wiring.config, stripe_shadow_secret_key="sk_live_x")
+
+    answer = api.post("/v1/mappings", NEW | SHADOWED)
+
+    assert answer.status == 502
+    assert "a test key of Stripe's is needed" in answer.body["message"]
+
+
+# --- values that only fit after scaling ----------------------------------------------------------
+
+
+def test_a_scale_that_what_was_counted_does_not_fit_is_refused(wiring: Wiring, api: Api) -> None:
+    october = NOON.replace(month=10)
+    meter(wiring, [an_entry("12345", customer="ada", tenant="acme")])
+    meter(wiring, [an_entry("999999", customer="bob", tenant="acme", at=october)])
+    meter(wiring, [an_entry("99999999", customer="cyd", tenant="acme", metric="other")])
+
+    message = refused(api.post("/v1/mappings", NEW | {"scale": 10}))
+
+    # Of a customer without newer usage, its last period is what counts.
+    assert message == (
+        "scale: customer bob has used 999999 in its billing period, which at scale 10 has more than"
+        " the 15 digits that Stripe takes; the greatest scale that fits is 9"
+    )
+    mapping = added(api, scale=9)
+    worse = api.put(f"/v1/mappings/{mapping['id']}", {"scale": 11})
+    assert "the greatest scale that fits is 9" in refused(worse)
+    assert api.put(f"/v1/mappings/{mapping['id']}", {"scale": 2}).status == 200

@@ -89,6 +89,7 @@ def test_a_months_report_holds_each_rows_numbers_and_causes(wiring: Wiring, api:
     }
     assert found["reports"][1] == {
         "id": "rep-acme-2012-2026-11",
+        "role": "primary",
         "tenantId": "acme",
         "metric": "api_calls",
         "customerRef": "c",

@@ -6,11 +6,11 @@ from decimal import Decimal
 import pytest
 
 from metering.counter import Aggregation
-from metering.mapping import Customer, MetricSettings
-from metering.names import CustomerRef, Metric, TenantId
+from metering.mapping import MetricSettings
+from metering.names import Metric, TenantId
 from metering.wiring import Wiring
 from tests.api_client import Api, meter
-from tests.builders import NOON, an_entry
+from tests.builders import NOON, a_subscriber, an_entry
 from tests.conftest import SetClock
 from tests.integration.test_settings_table import a_mapping
 
@@ -72,7 +72,7 @@ def test_a_customer_without_usage_has_no_metrics(api: Api) -> None:
 
 def test_the_period_is_the_customers_own(wiring: Wiring, api: Api) -> None:
     anchor = datetime(2026, 3, 20, 11, 30, tzinfo=UTC)
-    wiring.settings_store.put_customer(Customer(DEMO, CustomerRef("cus_A"), "cus_A", "s", anchor))
+    wiring.settings_store.put_customer(a_subscriber("cus_A", anchor))
     before = datetime(2026, 11, 20, 11, 29, 59, tzinfo=UTC)
     meter(wiring, [an_entry("5", at=before), an_entry("7", at=NOON)])
 
@@ -186,7 +186,7 @@ def test_history_of_last_is_each_steps_own_last(wiring: Wiring, api: Api) -> Non
 
 def test_a_day_that_is_cut_by_a_billing_period_is_one_day(wiring: Wiring, api: Api) -> None:
     anchor = datetime(2026, 3, 20, 10, 30, tzinfo=UTC)
-    wiring.settings_store.put_customer(Customer(DEMO, CustomerRef("cus_A"), "cus_A", "s", anchor))
+    wiring.settings_store.put_customer(a_subscriber("cus_A", anchor))
     usage_over_time(wiring)
 
     assert history(api, step="day")[-1] == ("2026-11-20T00:00:00.000Z", Decimal(8))

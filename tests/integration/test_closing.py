@@ -255,6 +255,26 @@ def test_a_draft_is_held_while_stripe_lacks_usage_and_released_when_it_has_it(
     assert subscribed.invoice_of(close).lines.data[0].quantity == 15
 
 
+def test_an_operator_has_some_customers_periods_looked_at_before_they_are_due(
+    subscribed: ClosingWorld,
+) -> None:
+    subscribed.subscribe("cus_B")
+    used(subscribed, "3", customer="cus_B")
+    subscribed.notice(NoticeKind.SUBSCRIPTION, "cus_B")
+    subscribed.close()
+    subscribed.go_to(END + 2 * MINUTE)
+
+    first = subscribed.close(tenantId=DEMO, customerRefs=["cus_A"])
+    used(subscribed, "2", at=END - MINUTE)
+    again = subscribed.close(tenantId=DEMO, customerRefs=["cus_A"])
+
+    assert first == {"closing": {"begun": 1, "closing": 1}}
+    assert again == {"closing": {"begun": 0, "closing": 1}}
+    assert subscribed.world.stream(period=PERIOD).accepted == 12
+    everybodys = subscribed.close()["closing"]
+    assert everybodys["begun"] == 1, "cus_B was left alone"
+
+
 def test_a_tenant_that_does_not_want_it_has_no_draft_held(subscribed: ClosingWorld) -> None:
     settings = TenantSettings(DEMO, holds_invoices=False)
     subscribed.world.wiring.settings_store.put_tenant(settings)

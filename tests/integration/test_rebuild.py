@@ -10,11 +10,10 @@ from metering.counter import total
 from metering.errors import ConflictError, RetryableError
 from metering.event import LedgerEntry
 from metering.lane import Advance, Lane, position_of
-from metering.mapping import Customer
 from metering.names import CustomerRef, TenantId
 from metering.rebuild import RebuildReport
 from metering.wiring import Wiring
-from tests.builders import DEMO, NOON, an_entry
+from tests.builders import DEMO, NOON, a_subscriber, an_entry
 from tests.conftest import SetClock
 from tests.faults import CALLS_MAX, Deaths, FaultyClient, KilledError, dying, throttled
 from tests.readers import EVER, another_process, counted, fold, lanes_of, of_customer, true_usage
@@ -329,7 +328,7 @@ def test_what_a_killed_rebuild_stored_in_buckets_that_were_cut_anew_since_is_rem
     anchor = traffic.entries[0].event.occurred_at
     for customer in ("cus_0", "cus_1"):
         ref = CustomerRef(customer)
-        wiring.settings_store.put_customer(Customer(DEMO, ref, customer, "sub_1", anchor))
+        wiring.settings_store.put_customer(a_subscriber(ref, anchor))
 
     assert [report.state for report in advance(wiring)] == ["done"]
 

@@ -50,6 +50,23 @@ def test_a_clean_counter_agrees_in_all_four_numbers(world: BillingWorld) -> None
     assert row.findings == ()
 
 
+def test_named_customers_are_compared_alone_and_the_others_rows_stand(world: BillingWorld) -> None:
+    world.use("5", customer="cus_B")
+    world.write()
+    world.advance(HOUR)
+    world.reconcile(verify=True)
+    before = world.report()
+    for customer in ("cus_A", "cus_B"):
+        world.use("1", customer=customer)
+
+    told = world.reconcile(tenantId=DEMO, period="2026-11", customerRefs=["cus_B"])
+
+    assert [one["rows"] for one in told["reports"]] == [2]
+    after = world.report()
+    assert [numbers(row) for row in after.rows] == [[10, 10, 10, 10], [6, 6, 5, 5]]
+    assert after.rows[0] == before.rows[0]
+
+
 def test_without_the_event_index_the_ledger_is_recounted_in_one_pass(world: BillingWorld) -> None:
     world.use("3", customer="cus_B")
     with using(connected(world.wiring, world.stand_in, event_index=False)):

@@ -43,6 +43,16 @@ def a_mapping(**changes: object) -> Mapping:
     return replace(mapping, **changes)  # type: ignore[arg-type]
 
 
+def test_a_mappings_shadow_comes_back_with_when_it_began(wiring: Wiring) -> None:
+    mapping = a_mapping(
+        shadow=True, shadow_meter_id="mtr_2", shadow_since=datetime(2026, 11, 21, tzinfo=UTC)
+    )
+
+    wiring.settings_store.add_mapping(mapping)
+
+    assert wiring.settings_store.mapping(ACME, "map_1") == mapping
+
+
 def cached_for(wiring: Wiring, seconds: float) -> Wiring:
     config = replace(wiring.config, settings_cache_s=seconds)
     return Wiring(config, clock=wiring.clock, dynamodb=wiring.dynamodb)

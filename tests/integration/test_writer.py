@@ -1,17 +1,16 @@
-"""The writer against DynamoDB Local and the Stripe stand-in: nothing lost, nothing doubled."""
+"""The writer against DynamoDB Local and the Stripe stand-in: nothing lost, nothing doubled.
+
+What Stripe and crashes can do to a push stands row by row in `test_failure_table.py`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from local.stripe.faults import FaultKind
-from metering.adapters import stripe_client
-from metering.adapters.dynamodb.billing import INCARNATION_KEY
 from metering.counter import Aggregation
 from metering.delivery import Answer
 from metering.errors import InvariantBrokenError
@@ -371,11 +370,10 @@ def test_a_period_follows_the_customers_anchor_to_the_second(mapped: BillingWorl
         FaultKind.UNAVAILABLE,
     ],
 )
-@pytest.mark.parametrize("times", [1, 4])
-def test_trouble_at_stripe_loses_and_doubles_nothing(
-    mapped: BillingWorld, kind: FaultKind, times: int
+def test_trouble_at_stripe_that_goes_on_loses_and_doubles_nothing(
+    mapped: BillingWorld, kind: FaultKind
 ) -> None:
-    mapped.stand_in.plan(kind, times=times, path="/v1/billing/meter_events")
+    mapped.stand_in.plan(kind, times=4, path="/v1/billing/meter_events")
     mapped.use("10")
     mapped.write()
     assert mapped.stream().open is not None
@@ -385,20 +383,6 @@ def test_trouble_at_stripe_loses_and_doubles_nothing(
 
     assert mapped.told() == 13
     assert mapped.stream().accepted == 13
-
-
-def test_an_answer_that_comes_too_late_is_asked_for_again(
-    mapped: BillingWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stripe_client, "READ_TIMEOUT_S", 0.1)
-    mapped.stand_in.plan(FaultKind.DELAY, delay_s=0.4, path="/v1/billing/meter_events")
-    mapped.use("10")
-
-    assert mapped.write()["answers"] == {"outcome_unknown": 1}
-    mapped.write_until_settled()
-
-    assert mapped.told() == 10
-    assert mapped.events() == 1
 
 
 def test_stripe_down_for_30_hours_loses_nothing(mapped: BillingWorld) -> None:
@@ -417,34 +401,6 @@ def test_stripe_down_for_30_hours_loses_nothing(mapped: BillingWorld) -> None:
     assert mapped.events() == 1
 
 
-def test_an_answer_lost_for_a_day_is_found_in_its_minute(mapped: BillingWorld) -> None:
-    mapped.stand_in.plan(FaultKind.DROP_AFTER, path="/v1/billing/meter_events")
-    mapped.use("10")
-    mapped.write()
-    mapped.advance(25 * HOUR)  # Stripe has forgotten the identifier: a repeat would count twice
-    mapped.use("1")
-
-    mapped.write_until_settled()
-
-    assert mapped.told() == 11
-    (history,) = mapped.wiring.pushes.of_period(a_counter(), NOVEMBER)
-    assert [push.resolution for push in history.pushes] == ["minute_window", "answered"]
-
-
-def test_a_wrong_key_pauses_the_account_and_the_right_one_goes_on(mapped: BillingWorld) -> None:
-    mapped.use("10")
-    wrong = connected(mapped.wiring, mapped.stand_in)
-    wrong.config = replace(wrong.config, stripe_secret_key="sk_test_")  # no key of Stripe's
-    run = wrong.writer.run("wrong", lambda: timedelta(seconds=55))
-
-    assert run["answers"] == {"not_allowed": 1}
-    mapped.advance(MINUTE)
-    assert mapped.write()["held"] == {"account_paused": 1}
-    mapped.advance(6 * MINUTE)
-    mapped.write_until_settled()
-    assert mapped.told() == 10
-
-
 def test_once_a_key_is_refused_nothing_more_is_sent_with_it(mapped: BillingWorld) -> None:
     mapped.map("egress_bytes")
     mapped.use("1", metric="api_calls")
@@ -458,42 +414,6 @@ def test_once_a_key_is_refused_nothing_more_is_sent_with_it(mapped: BillingWorld
     mapped.advance(6 * MINUTE)
     mapped.write_until_settled()
     assert [mapped.told(), mapped.told(metric="egress_bytes")] == [1, 2]
-
-
-def test_a_refused_customer_stops_its_stream_alone_and_is_tried_again(
-    mapped: BillingWorld,
-) -> None:
-    mapped.use("10", customer="cus_missing")
-    mapped.use("5", customer="cus_A")
-
-    run = mapped.write()
-
-    assert run["answers"] == {"accepted": 1, "refused": 1}
-    assert mapped.told("cus_A") == 5
-    stream = mapped.stream("cus_missing")
-    assert stream.stopped is not None
-    mapped.stand_in.add_customers(["cus_missing"])
-    mapped.advance(HOUR)
-    mapped.write_until_settled()
-    assert mapped.told("cus_missing") == 10
-    (history,) = mapped.wiring.pushes.of_period(a_counter("cus_missing"), NOVEMBER)
-    assert [push.state for push in history.pushes] == [PushState.REJECTED, PushState.ACCEPTED]
-
-
-def test_a_deactivated_meter_is_refused_and_told_when_it_is_active_again(
-    mapped: BillingWorld,
-) -> None:  # row 19
-    mapping = mapped.wiring.settings.active_mapping(DEMO, Metric("api_calls"))
-    assert mapping is not None
-    meter_id = mapping.meter_id
-    mapped.stripe.v1.billing.meters.deactivate(meter_id)
-    mapped.use("10")
-    mapped.write()
-    mapped.stripe.v1.billing.meters.reactivate(meter_id)
-    mapped.advance(HOUR)
-    mapped.write_until_settled()
-
-    assert mapped.told() == 10
 
 
 # --- crashes and twins ----------------------------------------------------------------------------
@@ -618,45 +538,6 @@ class BrokenPushes:
         return self._pushes.store_all(changes)
 
 
-def test_two_writers_at_once_do_no_harm(mapped: BillingWorld) -> None:  # row 17
-    customers = [f"cus_{number}" for number in range(12)]
-    mapped.stand_in.add_customers(customers)
-    mapped.use_all([an_entry("3", customer=customer) for customer in customers])
-    # Without their lease, both are at it all the time.
-    lone = [connected(mapped.wiring, mapped.stand_in) for _ in range(2)]
-    for wired in lone:
-        wired.writer_desk = NoLease()
-    threads = [
-        Thread(target=wired.writer.run, args=("twin", lambda: timedelta(seconds=55)))
-        for wired in lone
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    mapped.advance(MINUTE)
-    mapped.write_until_settled()
-
-    assert {customer: mapped.told(customer) for customer in customers} == dict.fromkeys(
-        customers, Decimal(3)
-    )
-
-
-class NoLease:
-    """A desk at which every writer may work at once."""
-
-    def take_lease(self, owner: str, now: datetime, until: datetime) -> int:
-        return 1
-
-    def end_lease(self, fence: int) -> None: ...
-
-    def cursor(self) -> None:
-        return None
-
-    def move_cursor(self, cursor: object, fence: int) -> bool:
-        return True
-
-
 def test_a_second_writer_leaves_the_work_to_the_one_with_the_lease(mapped: BillingWorld) -> None:
     now = mapped.clock.now()
     desk = mapped.wiring.writer_desk
@@ -682,33 +563,3 @@ def test_a_run_without_time_stops_and_the_next_goes_on(mapped: BillingWorld) -> 
     assert 0 < first["accepted"] < 130
     assert second["complete"]
     assert first["accepted"] + second["accepted"] == 130
-
-
-# --- a restored backup ----------------------------------------------------------------------------
-
-
-def test_a_store_restored_from_a_backup_begins_with_what_stripe_holds(
-    mapped: BillingWorld,
-) -> None:  # row 18
-    mapped.use("10")
-    mapped.write()
-    mapped.advance(MINUTE)
-    _lose_billing_table(mapped)  # the counters know all; what Stripe was told is forgotten
-    _raise_incarnation(mapped)
-    mapped.use("5")
-
-    mapped.write_until_settled()
-
-    assert mapped.told() == 15
-    assert mapped.stream().key.incarnation == 1
-
-
-def _lose_billing_table(world: BillingWorld) -> None:
-    client, table = world.wiring.dynamodb, world.wiring.table("billing")
-    for item in client.scan(TableName=table)["Items"]:
-        client.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
-
-
-def _raise_incarnation(world: BillingWorld) -> None:
-    item = INCARNATION_KEY | {"number": {"N": "1"}}
-    world.wiring.dynamodb.put_item(TableName=world.wiring.table("billing"), Item=item)

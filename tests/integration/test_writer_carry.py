@@ -8,8 +8,9 @@ from threading import Thread
 import pytest
 
 from metering.names import Metric
-from metering.period import CALENDAR_MONTHS, Era, Span
+from metering.period import CALENDAR_MONTHS, DAY, Era, Span
 from metering.period_close import PeriodClose, PeriodState
+from metering.ports import Cursor
 from metering.push import Carry, PushStream
 from metering.tenant_settings import AfterClose, TenantSettings
 from tests.billing_world import (
@@ -58,6 +59,13 @@ def settle(world: BillingWorld) -> None:
     world.write_until_settled()
 
 
+def the_writer_looked_at_everything(world: BillingWorld) -> None:
+    desk, now = world.wiring.writer_desk, world.clock.now()
+    fence = desk.take_lease("former", now, now)
+    assert fence is not None
+    assert desk.move_cursor(Cursor(now, now), fence)
+
+
 def streams(world: BillingWorld, period: Span) -> list[PushStream]:
     return world.wiring.pushes.streams(a_counter(), period)
 
@@ -83,6 +91,23 @@ def test_a_customer_that_uses_nothing_any_more_is_told_what_was_carried(
 ) -> None:
     late = an_entry("5", at=NOVEMBER.end - 24 * HOUR, received_at=closed.clock.now())
     closed.use_all([late])
+    settle(closed)
+
+    assert closed.told_in(DECEMBER) == 5
+
+
+def test_what_came_late_while_the_writer_was_away_is_found_when_it_is_back(
+    closed: BillingWorld,
+) -> None:
+    closed.set_time(NOVEMBER.end + 9 * DAY)  # No sweep sees November any more.
+    the_writer_looked_at_everything(closed)
+    closed.advance(HOUR)
+    use_late(closed, "5")
+    closed.advance(7 * HOUR)
+
+    for _ in range(9):  # An hour of the pause at a time.
+        closed.advance(MINUTE)
+        closed.write()
     settle(closed)
 
     assert closed.told_in(DECEMBER) == 5

@@ -9,10 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.functions import API, INGEST, Http
+from infra.functions import API, INGEST, WRITER, Http
 from local.control import Control
+from local.environment import Environment
 from local.gateway import Gateway, routes_of
 from local.handlers import Loaded
+from local.schedules import Scheduled
+from local.stripe.clock import SettableClock
+from local.time_travel import TimeTravel
+from metering.adapters.clock import SystemClock
 from tests.local.helpers import an_event
 
 HOST = "a1b2c3d4e5.execute-api.us-east-1.amazonaws.com"
@@ -39,6 +44,11 @@ def send(gateway: Gateway, method: str, path: str, **request: Any) -> httpx.Resp
             return await client.request(method, path, **request)
 
     return asyncio.run(call())
+
+
+def a_control() -> Control:
+    clock = SettableClock(SystemClock().now)
+    return Control(TimeTravel(clock, "http://127.0.0.1:1", lambda: ()))
 
 
 def a_gateway(ingest: Any, api: Any, **options: Any) -> Gateway:
@@ -214,7 +224,7 @@ def test_routes_with_variables_are_refused_at_start() -> None:
 
 
 def test_the_control_routes_say_what_there_is() -> None:
-    gateway = a_gateway(Recorder(), Recorder(), control=Control())
+    gateway = a_gateway(Recorder(), Recorder(), control=a_control())
 
     nowhere = send(gateway, "GET", "/_local/nothing")
     unknown = send(gateway, "POST", "/_local/run/writer")
@@ -226,8 +236,23 @@ def test_the_control_routes_say_what_there_is() -> None:
     assert broken.status_code == 400
 
 
+def test_a_functions_own_error_is_not_taken_for_a_mistake_of_the_caller() -> None:
+    def handler(event: Any, context: Any) -> Any:
+        raise TypeError("an argument is missing")
+
+    control = a_control()
+    control.schedules["writer"] = Scheduled(WRITER, lambda: Environment(Loaded(WRITER, handler)))
+
+    answered = send(
+        a_gateway(Recorder(), Recorder(), control=control), "POST", "/_local/run/writer"
+    )
+
+    assert answered.status_code == 500
+    assert answered.json()["message"] == "writer raised TypeError('an argument is missing')"
+
+
 def test_the_status_tells_the_memory_of_the_process() -> None:
-    gateway = a_gateway(Recorder(), Recorder(), control=Control())
+    gateway = a_gateway(Recorder(), Recorder(), control=a_control())
 
     status = json.loads(send(gateway, "GET", "/_local/status").content)
 

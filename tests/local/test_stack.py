@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from local.ports import LOOPBACK, free_port
 from local.seed import seed
 from local.stack import DEMO_CUSTOMER, Stack, running_stack
 from local.stripe.control import StandIn
+from local.stripe.state import DEFAULT_ACCOUNT, EVENT_DESTINATION, WEBHOOK_ENDPOINT
 from metering.adapters.clock import SystemClock
 from metering.times import to_text
 from tests.local.helpers import an_event, wait_for
 
 NOW = to_text(SystemClock().now())
+WEBHOOKS = (WEBHOOK_ENDPOINT, EVENT_DESTINATION)
 
 
 def children() -> set[int]:
@@ -34,6 +37,10 @@ def gone(pids: set[int]) -> bool:
         psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
         for pid in pids
     )
+
+
+def not_deleted(objects: list[dict[str, Any]]) -> list[str]:
+    return [one["id"] for one in objects if not one.get("deleted")]
 
 
 def ingest(stack: Stack) -> Any:
@@ -59,6 +66,7 @@ def test_a_stack_counts_what_is_sent_keeps_it_on_disk_and_leaves_no_process(data
         first = ingest(stack)
         stack.drain()
         stack.run("writer")
+        moved_to = stack.advance(timedelta(hours=1))
         counted = stack.status()["streams"]["aggregator"]["shards"]
         with (
             pytest.raises(LocalServiceError, match=f"another stack uses {data}"),
@@ -78,8 +86,13 @@ def test_a_stack_counts_what_is_sent_keeps_it_on_disk_and_leaves_no_process(data
         stack.run("writer")
         with StandIn(stack.stripe_url) as stripe:
             told = {metric: stripe.total(metric, DEMO_CUSTOMER) for metric in prices}
+            objects = stripe.state()["accounts"][DEFAULT_ACCOUNT]["objects"]
+            ahead = stripe.ahead()
+        now = stack.now()
     assert (again["accepted"], again["duplicates"]) == (0, 2)
     assert sum(shard["records"] for shard in delivered.values()) == 0
+    assert [len(not_deleted(objects[kind])) for kind in WEBHOOKS] == [1, 1]
+    assert (ahead, now > moved_to) == (timedelta(hours=1), True), "time goes on where it was"
     assert told == {"api_calls": 1, "egress_bytes": 10485}, "10485.76, in whole units"
     assert not children() - before
 

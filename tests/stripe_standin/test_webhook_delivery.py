@@ -17,6 +17,7 @@ from local.stripe.deliveries import Delivery
 from local.stripe.faults import WebhookFault, WebhookFaultKind
 from local.stripe.in_process import InProcessClient
 from local.stripe.server import running
+from local.stripe.state import Settings
 from tests.conftest import SetClock
 from tests.stripe_standin.conftest import NOON
 from tests.stripe_standin.description import CheckedClient
@@ -299,6 +300,20 @@ def test_the_signature_carries_the_machines_time_whatever_the_stand_ins_clock_sa
     [delivery] = due(core)
 
     assert delivery.headers["Stripe-Signature"].startswith(f"t={int(clock.now().timestamp())},")
+
+
+def test_a_receiver_whose_clock_is_moved_along_gets_signatures_of_the_stand_ins_time(
+    core: StripeCore, pure: stripe.StripeClient
+) -> None:
+    core.world.settings = Settings(webhooks_in_own_time=True)
+    endpoint_of(pure, events=["customer.created"])
+    core.world.clock.advance(timedelta(days=10))
+    pure.v1.customers.create({"name": "Ada"})
+
+    [delivery] = due(core)
+
+    signed_at = int(core.world.clock.now().timestamp())
+    assert delivery.headers["Stripe-Signature"].startswith(f"t={signed_at},")
 
 
 # --- faults -------------------------------------------------------------------------------------

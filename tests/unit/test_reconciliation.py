@@ -248,8 +248,11 @@ def test_a_last_value_that_somebody_else_set_is_named_with_both_values() -> None
     assert "Stripe's last value is 12, and it was told 10" in row.explanation
 
 
-def test_usage_records_are_not_expected_to_be_read_back() -> None:
-    assert row_of(streams=[replace(TOLD, kind=StreamKind.LEGACY)], stripe=None).findings == ()
+def test_usage_records_that_could_not_be_read_back_say_so() -> None:
+    row = row_of(streams=[replace(TOLD, kind=StreamKind.LEGACY)], stripe=None)
+
+    assert [one.cause for one in row.findings] == [Cause.NOT_READ]
+    assert "usage records could not be read" in row.explanation
 
 
 def test_what_was_told_after_the_days_reading_is_noted_and_ok() -> None:
