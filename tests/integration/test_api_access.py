@@ -41,6 +41,12 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "/v1/reconciliation/adjustments": {"adjustmentIds": ["adj_1"]},
     "/v1/pushes/stream_id/decision": {"decision": "counted"},
+    "/v1/reconciliation/corrections": {
+        "period": "2026-11",
+        "streamId": "s",
+        "amount": -1,
+        "reason": "foreign",
+    },
 }
 
 

@@ -222,6 +222,7 @@ def test_a_metric_has_the_defaults_until_it_is_set_up(api: Api) -> None:
         "latePolicy": "adjust",
         "latenessHours": 48,
         "unit": "unit",
+        "bucket": "day",
     }
 
 
@@ -236,6 +237,7 @@ def test_a_metrics_settings_are_changed_one_by_one(wiring: Wiring, api: Api) -> 
         "latePolicy": "reject",
         "latenessHours": Decimal("0.5"),
         "unit": "call",
+        "bucket": "day",
     }
     assert wiring.settings.metric(ACME, Metric("api_calls")) == MetricSettings(
         Metric("api_calls"), Aggregation.MAX, LatePolicy.REJECT, timedelta(minutes=30), "call"

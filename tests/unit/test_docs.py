@@ -39,3 +39,13 @@ def test_every_link_within_the_documents_leads_somewhere(document: Path) -> None
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
         if "://" not in target:
             assert (document.parent / target).exists(), target
+
+
+def test_the_index_of_decisions_lists_each_of_them() -> None:
+    folder = PROJECT / "docs/decisions"
+    listed = re.findall(
+        r"^\| \[(\d{4})\]\((.+)\)", (folder / "README.md").read_text(), re.MULTILINE
+    )
+
+    assert [name for _, name in listed] == sorted(path.name for path in folder.glob("0*.md"))
+    assert all(name.startswith(number) for number, name in listed)
