@@ -31,8 +31,8 @@ OVERLAP = timedelta(minutes=2)
 SWEEP_EVERY = timedelta(hours=1)
 LATELY = timedelta(minutes=10)
 CATCH_UP = timedelta(hours=1)
-"""After a pause, so much of it is looked through in a pass: 500 queries. What changed lately does
-not wait for that."""
+"""After a pause, so much of it is looked through in a pass: up to 500 queries. What changed lately
+does not wait for that, and what is open is swept at once."""
 LEASE_MARGIN = timedelta(seconds=5)
 RESERVE = timedelta(seconds=15)
 """Nothing is begun with less time left: one request can last 13 seconds."""

@@ -8,8 +8,8 @@ One partition per customer, so that a billing period's usage of all its metrics 
                                    L<shard>       a lane
 
 each with the usage of the day's buckets, of which there is usually one. Beside them, each under a
-partition of its own kind: the directory (`dir#`), the marks of changed counters (`changed#`) and
-the epochs (`epochs`).
+partition of its own kind: the directory (`dir#`), the marks of changed counters (`changed#`,
+listed under `changed_parts#`) and the epochs (`epochs`).
 """
 
 from collections.abc import Mapping

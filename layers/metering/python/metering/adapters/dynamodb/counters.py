@@ -24,7 +24,7 @@ from metering.counter import BucketKey, CounterKey, Usage, sum_of_buckets
 from metering.errors import RetryableError
 from metering.keys import join, shard_of, split
 from metering.names import CustomerRef, Metric, TenantId
-from metering.period import Span, day_of
+from metering.period import DAY, Span, day_of
 from metering.ports import Clock, KnownCounter
 
 if TYPE_CHECKING:
@@ -41,9 +41,19 @@ def directory_partition(tenant: TenantId, customer: CustomerRef) -> str:
     return f"dir#{shard_of(customer, DIRECTORY_SHARDS)}#{join(tenant)}"
 
 
-def changed_partition(slot: datetime, shard: int) -> str:
-    """Where the marks of one slot of time stand."""
-    return f"changed#{times.to_text(slot)}#{shard}"
+def changed_partition(part: str) -> str:
+    """Where one part of a slot's marks stands; see `changed_part`."""
+    return f"changed#{part}"
+
+
+def changed_part(slot: datetime, shard: int) -> str:
+    """The name of one part of a slot's marks; later slots have later names."""
+    return f"{times.to_text(slot)}#{shard}"
+
+
+def changed_days(instant: datetime) -> str:
+    """Where the parts are listed that hold any marks of a UTC day."""
+    return f"changed_parts#{times.to_text(day_of(instant))}"
 
 
 def slot_of(instant: datetime, slot: timedelta) -> datetime:
@@ -131,26 +141,36 @@ class DynamoCounters:
 
     def changed_since(self, instant: datetime, until: datetime | None = None) -> set[BucketKey]:
         """See `Counters.changed_since`; looks at one slot before the instant's as well."""
-        slot = slot_of(instant, self._changed_slot) - self._changed_slot
-        changed: set[BucketKey] = set()
-        end = until or self._clock.now()
-        while slot <= end + self._changed_slot:
-            for shard in range(CHANGED_SHARDS):
-                changed.update(self._marked(changed_partition(slot, shard)))
-            slot += self._changed_slot
-        return changed
+        first = slot_of(instant, self._changed_slot) - self._changed_slot
+        last = slot_of(until or self._clock.now(), self._changed_slot) + self._changed_slot
+        return {bucket for part in self._parts_marked(first, last) for bucket in self._marked(part)}
 
-    def _marked(self, partition: str) -> Iterator[BucketKey]:
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :slot",
-            ExpressionAttributeValues={":slot": {"S": partition}},
-            ConsistentRead=True,
-        )
-        for item in items_of(pages):
-            tenant, customer, metric, bucket = split(item["sk"]["S"])
+    def _parts_marked(self, first: datetime, last: datetime) -> Iterator[str]:
+        """The parts of the slots from the first to the last that hold any marks."""
+        span = (changed_part(first, 0), changed_part(last, CHANGED_SHARDS))
+        day = day_of(first)
+        while day <= last:
+            yield from self._sort_keys(changed_days(day), between=span)
+            day += DAY
+
+    def _marked(self, part: str) -> Iterator[BucketKey]:
+        for sort_key in self._sort_keys(changed_partition(part)):
+            tenant, customer, metric, bucket = split(sort_key)
             counter = CounterKey(TenantId(tenant), CustomerRef(customer), Metric(metric))
             yield BucketKey(counter, times.from_text(bucket))
+
+    def _sort_keys(self, partition: str, between: tuple[str, str] | None = None) -> Iterator[str]:
+        condition, values = "pk = :pk", {":pk": {"S": partition}}
+        if between is not None:
+            condition += " AND sk BETWEEN :first AND :last"
+            values |= {":first": {"S": between[0]}, ":last": {"S": between[1]}}
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ConsistentRead=True,
+        )
+        return (item["sk"]["S"] for item in items_of(pages))
 
 
 def _by_day(items: Sequence[Item]) -> dict[tuple[Metric, datetime], list[tuple[str, Item]]]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import batched
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -17,6 +17,8 @@ from metering.adapters.dynamodb.counter_item import (
 )
 from metering.adapters.dynamodb.counters import (
     CHANGED_SHARDS,
+    changed_days,
+    changed_part,
     changed_partition,
     directory_partition,
     slot_of,
@@ -58,6 +60,7 @@ class DynamoLanes:
         self._changed_slot = changed_slot
         self._listed: dict[CounterKey, datetime] = {}
         self._marked: dict[BucketKey, datetime] = {}
+        self._parts_listed: set[str] = set()
         self._insert = f"INSERT INTO \"{table}\" VALUE {{'pk': ?, 'sk': ?, 'h': ?, 'u': ?, 'b': ?}}"
         # `h = previous`, never `h < new`: a write that comes late would pass the latter.
         self._update = (
@@ -156,19 +159,31 @@ class DynamoLanes:
         self._execute(statements, expected="ConditionalCheckFailed")
 
     def mark_changed(self, buckets: Collection[BucketKey]) -> None:
-        """See `Lanes.mark_changed`. One write unit per bucket and slot of time."""
+        """See `Lanes.mark_changed`.
+
+        One write unit per bucket and slot of time, and up to 8 a slot to list where the marks are.
+        """
         # The slot is taken after the lanes were written: no write is later than its mark's slot.
         now = self._clock.now()
         slot = slot_of(now, self._changed_slot)
         unmarked = [bucket for bucket in buckets if self._marked.get(bucket) != slot]
+        marks = [_mark(bucket, slot) for bucket in unmarked]
+        parts = {mark.part for mark in marks} - self._parts_listed
+        lines = [(changed_days(slot), part) for part in sorted(parts)]
+        lines += [(changed_partition(mark.part), mark.sort_key) for mark in marks]
+        self._insert_all(lines, expires_at=now + MARKS_KEPT_FOR)
+        _remember(self._marked, dict.fromkeys(unmarked, slot))
+        # Those of former slots are never looked up again.
+        self._parts_listed = {part for part in self._parts_listed if _is_of(slot, part)} | parts
+
+    def _insert_all(self, lines: Sequence[tuple[str, str]], *, expires_at: datetime) -> None:
         text = f"INSERT INTO \"{self._table}\" VALUE {{'pk': ?, 'sk': ?, 'expires': ?}}"
-        expires = {"N": str(int((now + MARKS_KEPT_FOR).timestamp()))}
+        expires = {"N": str(int(expires_at.timestamp()))}
         statements = [
-            {"Statement": text, "Parameters": [*_mark_key(bucket, slot), expires]}
-            for bucket in unmarked
+            {"Statement": text, "Parameters": [{"S": partition}, {"S": sort_key}, expires]}
+            for partition, sort_key in lines
         ]
         self._execute(statements, expected="DuplicateItem")
-        _remember(self._marked, dict.fromkeys(unmarked, slot))
 
     def _execute(self, statements: Sequence[dict[str, Any]], *, expected: str) -> list[str | None]:
         """Run statements; the code of each that met the `expected` refusal, None where it took."""
@@ -206,10 +221,18 @@ def _line_key(counter: CounterKey) -> list[dict[str, str]]:
     return [{"S": partition}, {"S": join(counter.customer, counter.metric)}]
 
 
-def _mark_key(bucket: BucketKey, slot: datetime) -> list[dict[str, str]]:
+class _Mark(NamedTuple):
+    part: str
+    sort_key: str
+
+
+def _mark(bucket: BucketKey, slot: datetime) -> _Mark:
     sort_key = join(*bucket.counter, times.to_text(bucket.bucket))
-    partition = changed_partition(slot, shard_of(sort_key, CHANGED_SHARDS))
-    return [{"S": partition}, {"S": sort_key}]
+    return _Mark(changed_part(slot, shard_of(sort_key, CHANGED_SHARDS)), sort_key)
+
+
+def _is_of(slot: datetime, part: str) -> bool:
+    return part.startswith(f"{times.to_text(slot)}#")
 
 
 def _remember[K](memory: dict[K, datetime], written: Mapping[K, datetime]) -> None:
