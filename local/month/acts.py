@@ -34,7 +34,9 @@ class Correction:
 
     customer: str
     metric: str
-    period_start: datetime
+    counts_at: datetime
+    """An instant of the period that it is of; one of the present period counts when it is made,
+    which is in another one if Stripe has begun that meanwhile."""
     delta: Decimal
 
 
@@ -136,7 +138,9 @@ class Acts:
         status, made = self._world.http("POST", "/v1/adjustments", wanted)
         if status not in {_OK, _MADE}:
             return self._refused("adjustment", status, made)
-        return self._approve(one, made, datetime.fromisoformat(made["periodStart"]))
+        began_at = datetime.fromisoformat(made["periodStart"])
+        made_at = datetime.fromisoformat(made["createdAt"])
+        return self._approve(one, made, began_at if one.in_former_period else made_at)
 
     def _period_start(self, one: Adjust) -> str | None:
         """Where the customer's present period begins, or the one before."""
@@ -146,7 +150,7 @@ class Acts:
             return None
         return str(periods[1 if one.in_former_period else 0]["period"]["start"])
 
-    def _approve(self, one: Adjust, made: dict[str, Any], start: datetime) -> bool:
+    def _approve(self, one: Adjust, made: dict[str, Any], counts_at: datetime) -> bool:
         path = f"/v1/adjustments/{quote(made['id'])}"
         status, answer = self._world.http("POST", f"{path}/approve", query={"tenantId": TENANT})
         if status != _OK:
@@ -158,7 +162,7 @@ class Acts:
             self._world.counts["adjustments reverted"] += 1
             return True
         self._world.counts["adjustments approved"] += 1
-        self.done.corrections.append(Correction(one.customer, one.metric, start, one.delta))
+        self.done.corrections.append(Correction(one.customer, one.metric, counts_at, one.delta))
         return True
 
     def _refused(self, what: str, status: int, answer: Any) -> bool:
@@ -237,22 +241,6 @@ class Acts:
         self._world.stripe.v1.subscriptions.update(subscription, change)
         self._cut_short(subscription, [metric.name for metric in METRICS])
         self._world.counts["anchors moved"] += 1
-        self._tell_of(one.customer, subscription)
-
-    def _tell_of(self, ref: str, subscription: str) -> None:
-        """Have our system read a subscription anew, before it tells more for the former period.
-
-        What was told for a time that is in another period by now stays there (decision 0014).
-        """
-        change = {
-            "tenantId": TENANT,
-            "stripeCustomer": self._account.customers[ref],
-            "subscription": subscription,
-        }
-        for _ in range(EVENTS_A_REQUEST):
-            if self._world.http("PUT", f"/v1/customers/{ref}", change)[0] == _OK:
-                return
-        raise AssertionError(f"{ref} cannot be changed")
 
     def _cut_short(self, subscription: str, metrics: list[str]) -> None:
         ref = next(ref for ref, one in self._account.subscriptions.items() if one == subscription)

@@ -80,7 +80,7 @@ def _expected(lived: Lived, cuts: Mapping[str, Sequence[datetime]]) -> dict[Line
         done.events,
         done.received_at,
         done.approved_at,
-        [(one.customer, one.metric, one.period_start, one.delta) for one in done.corrections],
+        [(one.customer, one.metric, one.counts_at, one.delta) for one in done.corrections],
         cuts,
     )
     return model.totals(

@@ -33,7 +33,7 @@ class Books:
     approved_at: datetime | None
     """Late events received before this were approved."""
     corrections: Sequence[tuple[str, str, datetime, Decimal]]
-    """Customer, metric, start of the period, and what is added to its total."""
+    """Customer, metric, an instant of the period, and what is added to its total."""
     cuts: Mapping[str, Sequence[datetime]]
     """Where each customer's periods begin, in order."""
 
@@ -58,8 +58,9 @@ def totals(
         line = Line(customer, event["metric"], start)
         used[line].append((at, Decimal(event["quantity"])))
     sums = {line: _value(found, aggregations[line.metric]) for line, found in used.items()}
-    for customer, metric, start, delta in books.corrections:
-        line = Line(customer, metric, start)
+    for customer, metric, at, delta in books.corrections:
+        cuts = books.cuts[customer]
+        line = Line(customer, metric, cuts[bisect_right(cuts, at) - 1])
         sums[line] = sums.get(line, Decimal(0)) + delta
     return sums
 

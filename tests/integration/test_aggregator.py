@@ -450,9 +450,7 @@ def test_a_batch_that_comes_again_after_the_billing_anchor_moved_counts_once(
     entries = [an_entry("5"), an_entry("7", at=NOON + timedelta(hours=1))]
     fold(wiring, entries)
     anchor = datetime(2026, 1, 20, hour, 30, tzinfo=UTC)
-    wiring.settings_store.put_customer(
-        a_subscriber("cus_A", anchor)
-    )
+    wiring.settings_store.put_customer(a_subscriber("cus_A", anchor))
 
     fold(another_process(wiring), entries)
 

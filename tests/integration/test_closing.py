@@ -1,5 +1,6 @@
 """Closing billing periods against the Stripe stand-in, through the real SDK."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -120,10 +121,13 @@ def test_a_plan_change_in_the_middle_ends_the_period_there(subscribed: ClosingWo
     assert subscribed.invoice_of(close).lines.data[0].quantity == 10
 
 
-def test_usage_that_was_told_across_a_cut_nobody_knew_of_has_the_next_invoice_held(
+def test_usage_that_was_told_across_a_cut_in_another_scale_has_the_next_invoice_held(
     subscribed: ClosingWorld,
 ) -> None:
-    """Stripe counts it by its time, in the new period; our streams still have it in the old one."""
+    """Stripe counts it by its time, in the new period; our streams still have it in the old one.
+
+    What was told in another scale cannot be left to the present period's stream.
+    """
     at = datetime(2026, 12, 1, 6, 0, 1, tzinfo=UTC)
     subscribed.go_to(at)
     subscribed.world.stripe.v1.subscriptions.update(
@@ -133,6 +137,9 @@ def test_usage_that_was_told_across_a_cut_nobody_knew_of_has_the_next_invoice_he
     subscribed.go_to(at + timedelta(hours=1))
     used(subscribed, "5")
     subscribed.world.write_until_settled()
+    store = subscribed.world.wiring.settings_store
+    (mapping,) = store.mappings(DEMO)
+    store.change_mapping(mapping, replace(mapping, scale=1))
     subscribed.notice(NoticeKind.SUBSCRIPTION)
     subscribed.close()
     subscribed.go_to(at + timedelta(hours=2))

@@ -18,8 +18,8 @@ from tests.conftest import SetClock
 from tests.faults import CALLS_MAX, Deaths, FaultyClient, KilledError, dying, throttled
 from tests.readers import EVER, another_process, counted, fold, lanes_of, of_customer, true_usage
 
-LEAD = timedelta(seconds=90)
-SETTLE = timedelta(seconds=300)
+LEAD = timedelta(seconds=390)
+SETTLE = timedelta(seconds=600)
 SECOND = timedelta(seconds=1)
 
 

@@ -4,10 +4,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
+
 from metering.mapping import Customer
 from metering.names import CustomerRef
 from metering.period import Era
 from metering.reconciliation import Cause, Report, Status
+from metering.tenant_settings import AfterClose, TenantSettings
 from tests.billing_world import HOUR, NOVEMBER, BillingWorld
 from tests.builders import DEMO, NOON
 
@@ -54,9 +57,18 @@ def test_the_row_of_a_period_that_was_cut_short_takes_the_place_of_the_longer_on
     assert first.ledger == 10
 
 
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [
+        (AfterClose.CARRY_FORWARD, Status.RESOLVED),
+        (AfterClose.UNBILLED, Status.RESOLVED),
+        (AfterClose.INVOICE_ITEM, Status.INVESTIGATE),
+    ],
+)
 def test_usage_that_is_counted_long_after_the_close_is_seen_in_the_closed_period_s_row(
-    billing: BillingWorld,
+    billing: BillingWorld, policy: AfterClose, status: Status
 ) -> None:
+    billing.wiring.settings_store.put_tenant(TenantSettings(DEMO, after_close=policy))
     billing.map()
     billing.stand_in.add_customers(["cus_A"])
     billing.use("10")
@@ -73,6 +85,6 @@ def test_usage_that_is_counted_long_after_the_close_is_seen_in_the_closed_period
 
     (row,) = billing.report().rows
     assert row.ledger == row.counted == 17
-    assert row.status is Status.RESOLVED
+    assert row.status is status
     late = [one for one in row.findings if one.cause is Cause.LATE_AFTER_CLOSE]
     assert [one.amount for one in late] == [Decimal(7)]

@@ -9,7 +9,6 @@ from datetime import datetime
 from decimal import Decimal
 from threading import Barrier, Thread
 
-from local.stripe.faults import FaultKind
 from metering.names import CustomerRef
 from metering.period_close import PeriodClose, PeriodState
 from tests.billing_world import HOUR, MINUTE, NOVEMBER, BillingWorld
@@ -24,7 +23,8 @@ AFTER_NOVEMBER = NOVEMBER.end + 36 * HOUR
 class Streams:
     """A stream in each situation, round after round: new, open, carried into, closing.
 
-    Each round has a number, which is in every quantity, so that no two errors cancel out.
+    Each round has a number, which is in every quantity, so that no two errors cancel out. What is
+    open was left so by the writer that died in the round before.
     """
 
     def __init__(self, world: BillingWorld) -> None:
@@ -51,9 +51,6 @@ class Streams:
         """Usage in every situation, before the run that is to die."""
         n = self.rounds = self.rounds + 1
         world = self.world
-        self._use("cus_open", f"{n}")
-        world.stand_in.plan(FaultKind.DROP_AFTER, path=SENDING)
-        world.write()
         world.advance(2 * MINUTE)
         self._use("cus_open", f"{10 * n}")
         self._use(f"cus_new{n}", f"{n}")
@@ -92,8 +89,9 @@ def test_a_writer_killed_between_any_two_calls_loses_and_doubles_nothing(
         streams.use()
         death = Death(EFFECT, max(number, 1), after_effect=number > 0)
         process = write_and_die(billing, death)
-        streams.heal()
-        assert streams.differences() == {}, str(death)
+        if number % 3 == 0 or not process.is_dead:
+            streams.heal()
+            assert streams.differences() == {}, f"{death}, or one of the two before it"
         if not process.is_dead:
             break
         struck.append(process.died_at)

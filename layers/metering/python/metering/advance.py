@@ -15,13 +15,14 @@ from metering.last_value import last_before
 from metering.mapping import Customer, Mapping
 from metering.names import CustomerRef, Metric, TenantId
 from metering.period import Span
-from metering.period_close import PeriodClose, takes_usage_until
+from metering.period_close import PeriodClose, PeriodState, takes_usage_until
 from metering.ports import Billing, Clock, Counters, PeriodCloses, Pushes, Settings
 from metering.push import (
     Held,
     Mode,
     PushStream,
     Role,
+    StreamKey,
     StreamKind,
     quantity_of,
     wanted,
@@ -29,13 +30,13 @@ from metering.push import (
 )
 from metering.pusher import Happenings, Pauses, Pusher, minding
 from metering.quantity import EXACT
+from metering.recut import Recut
 from metering.route import (
     NoRoute,
     beside,
     conflict,
     fresh_stream,
     is_even,
-    is_in_the_way,
     no_route,
     stream_kind,
     told_elsewhere,
@@ -86,6 +87,18 @@ class _Case(NamedTuple):
     def closes_at(self) -> datetime:
         """From when on the period takes no usage."""
         return takes_usage_until(self.work.period, self.close)
+
+    @property
+    def awaits_invoice(self) -> bool:
+        """Whether the period was cut short and nobody has looked for its invoice yet.
+
+        Stripe bills at once then: what is told may be on no invoice, what is carried may be on two.
+        """
+        close = self.close
+        is_known = close is not None and (
+            close.state is PeriodState.CLOSED or close.is_held or close.finalizes_at is not None
+        )
+        return not is_known and self.customer.calendar.is_cut_short(self.work.period)
 
 
 class _Value(NamedTuple):
@@ -181,7 +194,9 @@ class Advance:
         """Tell what is new of each stream's usage, or note why not."""
         for value in self._values(case):
             reason = self._tell_value(case, value)
-            if reason is not None:
+            if reason is Held.RECUT:
+                self._pusher.happenings.recut += 1
+            elif reason is not None:
                 self._pusher.happenings.held[reason] += 1
 
     def _tell_value(self, case: _Case, value: _Value) -> Held | None:
@@ -189,14 +204,19 @@ class Advance:
         own = _own(value.fresh, case.streams)
         others = beside(own, case.streams)
         reason = conflict(own, others, case.mapping)
-        reason = reason or self._why_not_begun(own, case.customer)
+        reason = reason or self._why_not_as_cut(own, value.fresh.key, case)
         if reason is not None:
             return reason
+        if value.used_at >= case.work.period.end:
+            return Held.PERIOD_CHANGED  # Its buckets are still those of the former cut.
         own = self._pusher.begin(own)
         quantity = EXACT.add(value.quantity, carried_in([own, *others]))
         desired = wanted(quantity, own.scale, told_elsewhere=told_elsewhere(own, others))
         if own.kind is StreamKind.DELTA and self._world.clock.now() >= case.closes_at:
             return self._tell_late(case, own, others, desired)
+        if own.kind is StreamKind.DELTA and desired != own.accepted and case.awaits_invoice:
+            self._pusher.happenings.must_return = True
+            return Held.INVOICE_UNKNOWN
         self._pusher.tell(
             own,
             desired,
@@ -258,7 +278,7 @@ class Advance:
         by_window: dict[datetime, list[Usage]] = defaultdict(list)
         for start, usage in case.buckets.items():
             by_window[window_of(start, meter_window)].append(usage)
-        told = {one.key.hour for one in case.streams if one.key.hour is not None}
+        told = {one.key.hour for one in case.streams if one.key.hour and not _is_ceded(one)}
         hours = sorted(told | set(by_window))
         values = [total(by_window[hour]).value(case.mapping.aggregation) for hour in hours]
         for hour, units in zip(hours, whole_units(values, case.mapping.scale), strict=True):
@@ -334,58 +354,62 @@ class Advance:
         receiving = _own(fresh, streams)
         reason = conflict(receiving, streams, case.mapping)
         if reason in {None, Held.PUSH_OPEN}:
-            reason = self._why_not_begun(receiving, case.customer)
+            receiving_case = case._replace(work=receiving_work)
+            reason = self._why_not_as_cut(receiving, fresh.key, receiving_case)
         if reason is not None:
+            self._pusher.happenings.must_return |= reason is Held.RECUT
             return reason
         carried = carry(closed, self._pusher.begin(receiving), rest)
         self._pusher.carry(carried, case.customer)
         return None
 
-    def _why_not_begun(self, own: PushStream, customer: Customer) -> Held | None:
-        """Why a stream that was never stored must not begin."""
-        if own.version:
-            return None
-        if self._is_replanned(Work(own.key.counter, own.key.period), customer):
-            return Held.PERIOD_CHANGED
-        if own.kind is not StreamKind.DELTA and not self._world.pushes.claim(own):
-            return Held.SHARED_VALUE
-        return None
+    def _why_not_as_cut(self, own: PushStream, present: StreamKey, case: _Case) -> Held | None:
+        """Why a stream must not begin, or go on, by the periods as they are cut now.
 
-    def _is_replanned(self, work: Work, customer: Customer) -> bool:
-        """Whether usage of the period was told under another cut of periods.
-
-        Of a customer whose calendar never changed there is no other cut, and nothing is asked. What
-        we know of the customer may be older than a change; but then its new stream is not stored,
-        because the write that begins it holds only while the calendar is the one we know
+        One that was never stored may find usage of its period told under another cut. Of a customer
+        whose calendar never changed there is no other cut, and nothing is asked. What we know of
+        the customer may be older than a change; but then nothing is stored, because the write that
+        begins a stream, or changes its period, holds only while the calendar is the one we know
         (`Change.customer`). And whoever comes after the change knows of it, asks, and finds every
         stream that began before.
         """
-        if customer.calendar.period_of(work.period.start) != work.period:
-            return True  # The work was listed just before the change.
-        overlapping = self._world.pushes.overlapping(*work) if customer.recuts else []
-        history = self._world.pushes.history
-        if any(is_in_the_way(one, customer, history) for one in overlapping):
-            return True
-        for one in overlapping:
-            self._look_again(one, customer)
-        return False
+        customer, period = case.customer, case.work.period
+        is_there = customer.calendar.period_of(period.start) == period
+        if not is_there and not own.version:
+            return Held.PERIOD_CHANGED  # The work was listed just before the change.
+        is_as_cut = is_there and own.key == present
+        if not is_as_cut or (customer.recuts and not own.version):
+            reason = self._recut(own, case)
+            if reason is not None:
+                return reason
+        if not own.version and own.kind is not StreamKind.DELTA:
+            return None if self._world.pushes.claim(own) else Held.SHARED_VALUE
+        return None
 
-    def _look_again(self, shortened: PushStream, customer: Customer) -> None:
-        """Have a stream whose period was shortened looked at as the period that it is now."""
-        present = customer.calendar.period_of(shortened.key.period.start)
-        if shortened.accepted and not shortened.is_due and present != shortened.key.period:
-            self._world.pushes.store(replace(shortened, is_due=True))
+    def _recut(self, own: PushStream, case: _Case) -> Held | None:
+        """Leave what was told under another cut to the streams of the periods as they are now."""
+
+        def begin(period: Span) -> PushStream:
+            work = Work(own.key.counter, period)
+            fresh = self._fresh(case._replace(work=work), hour=own.key.hour)
+            return replace(fresh, key=fresh.key._replace(target=own.key.target))
+
+        recut = Recut(self._world.pushes, self._world.counters, self._world.clock.now())
+        return recut.settle(own, case.customer, begin)
 
 
 type _CustomerKey = tuple[TenantId, CustomerRef]
 
 
 def _own(fresh: PushStream, streams: Iterable[PushStream]) -> PushStream:
-    """The stored stream of a fresh one, in the period as it is cut now."""
-    stored = next((one for one in streams if one.key.id == fresh.key.id), None)
-    if stored is None:
-        return fresh
-    return stored if stored.key == fresh.key else replace(stored, key=fresh.key)
+    """The stored stream of a fresh one; its period may be as it was cut before."""
+    return next((one for one in streams if one.key.id == fresh.key.id), fresh)
+
+
+def _is_ceded(stream: PushStream) -> bool:
+    """Whether a window's stream has left it to the period that the window lies in now."""
+    hour, since = stream.key.hour, stream.ceded_from
+    return hour is not None and since is not None and hour >= since
 
 
 def _count(buckets: _Buckets) -> int:

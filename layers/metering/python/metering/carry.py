@@ -40,15 +40,20 @@ def carry(closed: PushStream, receiving: PushStream, rest: Decimal) -> Carried:
     Raises:
         decimal.Inexact: the carried quantity needs more than 38 digits.
     """
-    start = closed.key.period.start
-    before = {one.from_period: one.quantity for one in receiving.carried_in}
-    after = before | {start: EXACT.add(before.get(start, Decimal(0)), rest)}
-    lines = tuple(Carry(*one) for one in sorted(after.items()) if one[1] != 0)
+    lines = merged(receiving.carried_in, [Carry(closed.key.period.start, rest)])
     out = EXACT.add(closed.carried_out, rest)
     return Carried(
         replace(retired(closed), carried_out=out),
         replace(receiving, carried_in=lines, is_due=True),
     )
+
+
+def merged(before: Iterable[Carry], more: Iterable[Carry]) -> tuple[Carry, ...]:
+    """What is told for closed periods with what is added to it: a line per period, none of 0."""
+    after = {one.from_period: one.quantity for one in before}
+    for start, quantity in more:
+        after[start] = EXACT.add(after.get(start, Decimal(0)), quantity)
+    return tuple(Carry(*one) for one in sorted(after.items()) if one[1] != 0)
 
 
 def carried_in(streams: Iterable[PushStream]) -> Decimal:

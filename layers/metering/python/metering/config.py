@@ -46,9 +46,10 @@ class Config:
     """How many calls to DynamoDB one invocation has under way when it needs several."""
     changed_slot_s: int = 60
     """How finely the marks of changed counters are dated; one mark per counter and slot."""
-    rebuild_lead_s: float = 90.0
-    """From a rebuild's request to its cut; longer than any function caches the epoch."""
-    rebuild_settle_s: float = 300.0
+    rebuild_lead_s: float = 390.0
+    """From a rebuild's request to its cut; longer than any function caches the epoch (a third of it)
+    and than clocks may differ."""
+    rebuild_settle_s: float = 600.0
     """From the cut to the recount; longer than an ingest call with its retries and clock skew."""
 
     metrics: bool = True
@@ -87,8 +88,8 @@ class Config:
             ),
             calls_at_once=int(environment.get("CALLS_AT_ONCE", "4")),
             changed_slot_s=int(environment.get("CHANGED_SLOT_S", "60")),
-            rebuild_lead_s=float(environment.get("REBUILD_LEAD_S", "90")),
-            rebuild_settle_s=float(environment.get("REBUILD_SETTLE_S", "300")),
+            rebuild_lead_s=float(environment.get("REBUILD_LEAD_S", "390")),
+            rebuild_settle_s=float(environment.get("REBUILD_SETTLE_S", "600")),
             metrics=_choice(environment.get("METRICS", "prometheus"), "METRICS", yes="prometheus"),
             metrics_token=environment.get("METRICS_TOKEN"),
         )

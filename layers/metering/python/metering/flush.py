@@ -90,7 +90,8 @@ class Flush:
         for _ in range(PASSES_MAX):
             advance = Advance(self._world, self._life, self._pauses, self._has_time)
             happenings = advance.run([group])
-            if not (happenings.planned or happenings.sent or happenings.carried):
+            is_moving = happenings.planned or happenings.sent or happenings.carried
+            if not (is_moving or happenings.recut):
                 break
         return happenings
 

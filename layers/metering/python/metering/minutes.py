@@ -54,6 +54,14 @@ class Minutes:
         rest = Minutes((Gap(minute + 1, _FAR),)) if only_later else self._without(minute)
         return Taken(datetime.fromtimestamp(minute * 60, UTC), rest)
 
+    def without(self, instant: datetime) -> "Minutes":
+        """What is left where another stream has used the minute that holds an instant."""
+        return self._without(_number(instant))
+
+    def after(self, instant: datetime) -> "Minutes":
+        """The minutes after the one that holds an instant, as if nothing later was ever used."""
+        return Minutes((Gap(_number(instant) + 1, _FAR),))
+
     def _without(self, minute: int) -> "Minutes":
         gaps: list[Gap] = []
         for gap in self.gaps:

@@ -161,6 +161,11 @@ class BillingCalendar:
             yield period
             period = self.period_of(period.end)
 
+    def is_cut_short(self, period: Span) -> bool:
+        """Whether something ended one of its periods, of a subscription, before its time."""
+        era = self.era_of(period.start)
+        return era.subscription != "" and era.period_of(period.start).end > period.end
+
     def with_era(self, era: Era) -> "BillingCalendar":
         """The calendar in which everything from an era's beginning on follows that era."""
         earlier = tuple(one for one in self.eras if one.begins_at < era.begins_at)

@@ -811,8 +811,8 @@ class Change(NamedTuple):
     closed: Push | None = None
     """The push that it closed."""
     customer: Customer | None = None
-    """For a stream that was never stored: it may begin only while the customer's calendar is the
-    one that cut its period."""
+    """For a stream that was never stored, or whose period changes: that holds only while the
+    customer's calendar is the one that cut its period."""
 
 
 class Pushes(Protocol):
@@ -842,7 +842,10 @@ class Pushes(Protocol):
         ...
 
     def history(self, stream: PushStream) -> list[Push]:
-        """All pushes of a stream, oldest first; the open one is last."""
+        """All pushes that count for a stream, oldest first; the open one is last.
+
+        Those that it has received from other streams come first; those it has ceded are not there.
+        """
         ...
 
     def of_month(self, tenant: TenantId, month: str) -> Iterator[PushStream]:

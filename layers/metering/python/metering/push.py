@@ -193,6 +193,18 @@ class Carry(NamedTuple):
     """In the metric's unit; negative when the closed period was told too much."""
 
 
+class Received(NamedTuple):
+    """What a stream has taken over of pushes that another one sent: they are stamped in its period.
+
+    Those pushes are in the other's history, which is where their numbers count.
+    """
+
+    stream_id: str
+    """Of the stream that sent them."""
+    amount: int
+    """What they had set the total to or added to it when they were taken over, in scaled units."""
+
+
 class Correction(NamedTuple):
     """What a person has had Stripe's total changed by, to cancel what others wrote to it."""
 
@@ -226,13 +238,20 @@ class PushStream:
     """The invoice item that is on its way for usage that came too late; at most one is open."""
     items: tuple[InvoiceItem, ...] = ()
     """Those that bill usage of this closed period apart, the earliest first."""
+    ceded: int = 0
+    """What other streams have taken over of the pushes that this one sent, in scaled units; no part
+    of `accepted` any more."""
+    ceded_from: datetime | None = None
+    """Its pushes that are stamped from here on stand in other streams; None: all are its own."""
+    received: tuple[Received, ...] = ()
+    """What it has taken over from others, which is part of `accepted`."""
     corrections: tuple[Correction, ...] = ()
     """Those that were approved, the earliest first; no part of `accepted`, for they are no usage of
     ours: what others wrote, and what cancels it, come to nothing together."""
     compensated: int = 0
     """What Stripe has taken of the corrections, in scaled units."""
     counted_seq: int = 0
-    """Every push up to this number was seen in Stripe's summary."""
+    """Every push up to this number that it has not ceded was seen in Stripe's summary."""
     is_due: bool = False
     """It must be looked at though its counter does not change; a value that is set is then told
     again even if it is the one that Stripe has last accepted."""
@@ -245,6 +264,16 @@ class PushStream:
     def accepted_quantity(self) -> Decimal:
         """What Stripe has taken, in the metric's unit."""
         return quantity_of(self.accepted, self.scale)
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The ids of the streams that have sent its pushes: its own, and those it received from."""
+        return frozenset({self.key.id, *(one.stream_id for one in self.received)})
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether its period does not exist any more, and all of its pushes stand in others."""
+        return self.ceded_from is not None and self.ceded_from <= self.key.period.start
 
     @property
     def needs_attention(self) -> bool:
@@ -268,6 +297,11 @@ class PushStream:
         return reduce(EXACT.add, (carry.quantity for carry in self.carried_in), Decimal(0))
 
 
+def sent_by(push: Push) -> str:
+    """The id of the stream that has planned and sent a push."""
+    return push.identifier.split(".")[1]
+
+
 def quantity_of(scaled: int, scale: int) -> Decimal:
     """A number of scaled units in the metric's unit, exactly."""
     return Decimal(scaled).scaleb(-scale, EXACT)
@@ -284,7 +318,10 @@ class Held(StrEnum):
     TOO_MANY_DIGITS = "too_many_digits"
     SCALE_CHANGED = "scale_changed"
     PERIOD_CHANGED = "period_changed"
-    """The customer's billing anchor moved after usage of the period had been told."""
+    """The customer's periods are cut otherwise than when usage was told or counted, and what was
+    told cannot be left to the present ones, or not yet: its counters are still being rebuilt."""
+    RECUT = "recut"
+    """Pushes were just left to the periods that they are stamped in; the next look goes on."""
     TOLD_OTHERWISE = "told_otherwise"
     """Usage of the period was told as another kind of stream, or a value was set elsewhere; it
     cannot be split. The next period goes on as the mapping says."""
@@ -297,6 +334,8 @@ class Held(StrEnum):
     NO_INVOICE = "no_invoice"
     """It came after the close of a period whose usage no invoice bills: a trial, or it is to be
     billed apart and there is no invoice that was too low by it."""
+    INVOICE_UNKNOWN = "invoice_unknown"
+    """The period was cut short, and whether its invoice still takes usage is not known yet."""
     BEFORE_MAPPING = "before_mapping"
     """The period had closed, and nothing of it was told, before its metric was mapped."""
 

@@ -73,6 +73,8 @@ class Happenings:
     """Closed periods of which something is left for the period that is open now."""
     billed_apart: int = 0
     """Invoice items that bill usage of closed periods."""
+    recut: int = 0
+    """Counters whose pushes were left to the periods that they are stamped in."""
     held: Counter[str] = field(default_factory=Counter)
     """Counters whose usage was not told to the last unit, by reason."""
     failed: int = 0
@@ -91,6 +93,7 @@ class Happenings:
         self.answers += other.answers
         self.carried += other.carried
         self.billed_apart += other.billed_apart
+        self.recut += other.recut
         self.held += other.held
         self.failed += other.failed
         self.must_return |= other.must_return

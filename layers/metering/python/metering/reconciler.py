@@ -177,10 +177,11 @@ class Reconciler:
         """A doubt is settled when its push was taken back, or its stream's total agreed."""
         taken_back = {repair.identifier for repair in repairs}
         agreed = {
-            stream.key.id
+            sender
             for one in facts
             if one.stripe is not None and one.stripe.told is None and missing_at_stripe(one) == 0
             for stream in one.streams
+            for sender in stream.sources
         }
         for doubt in doubts:
             if self._is_settled(doubt, taken_back, agreed):

@@ -1,6 +1,6 @@
 """Where a counter's usage goes at Stripe and in which form, or why it goes nowhere."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -139,13 +139,11 @@ def _are_apart(own: PushStream, other: PushStream) -> bool:
     return None not in windows and own.key.hour != other.key.hour
 
 
-def is_in_the_way(
-    former: PushStream, customer: Customer, history: Callable[[PushStream], Iterable[Push]]
-) -> bool:
+def is_in_the_way(former: PushStream, pushes: Iterable[Push], customer: Customer) -> bool:
     """Whether a stream of a former cut of periods has told usage of what is another period now.
 
     One whose period still begins where it began, and that has told nothing behind its new end, was
-    only shortened. `history` gives a stream's pushes.
+    only shortened.
     """
     if not (former.accepted or former.open):
         return False
@@ -154,8 +152,7 @@ def is_in_the_way(
     if present.start != start:
         return True
     return any(
-        push.occurred_at >= present.end and push.state not in _NEVER_COUNTED
-        for push in history(former)
+        push.occurred_at >= present.end and push.state not in _NEVER_COUNTED for push in pushes
     )
 
 

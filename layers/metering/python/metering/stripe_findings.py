@@ -9,10 +9,10 @@ from metering.evidence import MinuteSeen, Sign
 from metering.facts import SUMMARY_LAG, ZERO, Facts, exact_sum
 from metering.names import Identifier
 from metering.push import (
-    Push,
     PushStream,
     StreamKind,
     quantity_of,
+    sent_by,
 )
 from metering.quantity import EXACT, canonical
 from metering.reconciliation import (
@@ -104,15 +104,11 @@ def _arrived(facts: Facts, surplus: Decimal) -> bool:
 
 def _may_lag(facts: Facts, missing: Decimal) -> bool:
     """Whether the pushes of the last minutes can explain what is missing."""
-    scales = {stream.key.id: stream.scale for stream in facts.streams}
-    deltas = [quantity_of(push.delta, scales[_stream_id(push)]) for push in facts.recent]
+    scales = {sender: one.scale for one in facts.streams for sender in one.sources}
+    deltas = [quantity_of(push.delta, scales[sent_by(push)]) for push in facts.recent]
     lowest = exact_sum(delta for delta in deltas if delta < 0)
     highest = exact_sum(delta for delta in deltas if delta > 0)
     return lowest <= missing <= highest
-
-
-def _stream_id(push: Push) -> str:
-    return push.identifier.split(".")[1]
 
 
 # --- what the minutes say -------------------------------------------------------------------------

@@ -34,6 +34,9 @@ log = logging.getLogger("metering.subscriptions")
 ROUND = "subscriptions"
 ROUND_EVERY = timedelta(days=1)
 PAGE = 100
+RECOUNTED_FOR = timedelta(days=35)
+"""So long after a change of its calendar a customer's buckets are looked at for usage on the wrong
+side: longer than Stripe takes usage for."""
 
 
 class Rebuilds(Protocol):
@@ -188,6 +191,7 @@ class SubscriptionSync:
         found = Found(self._configured(before, going_on), going_on)
         after = judged(before, found, self._is_metered_of(before.tenant))
         if after == before:
+            self._recount_what_was_left(after)
             return before
         _tell_of(before, after, self._ports.clock.now())
         if not self._ports.store.change_customer(before, after):
@@ -210,6 +214,14 @@ class SubscriptionSync:
             after.tenant,
         )
         self._ports.rebuilds.request(after.tenant)
+
+    def _recount_what_was_left(self, customer: Customer) -> None:
+        """The same for a late cut whose learning ended between storing it and asking for that."""
+        now = self._ports.clock.now()
+        cuts = [era.begins_at for era in customer.eras if now - era.begins_at < RECOUNTED_FOR]
+        if any(self._is_counted_across(customer, cut) for cut in cuts):
+            log.warning("the counters of %s are rebuilt: a cut was missed", customer.tenant)
+            self._ports.rebuilds.request(customer.tenant)
 
     def _is_counted_across(self, customer: Customer, cut: datetime) -> bool:
         """Whether a bucket that begins before a cut, on its day, holds usage from after it."""

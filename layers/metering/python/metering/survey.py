@@ -158,7 +158,7 @@ class Survey:
         """The facts of every counter that must be compared anew, in no order."""
         with ThreadPoolExecutor(THREADS, "survey") as pool:
             streams = self._streams()
-            work = self._work(streams)
+            work = self._work(streams, pool)
             self._totals.read(self._wishes(streams, work), pool)
             streams = self._streams()
             parts = {(one.counter.customer, one.period) for one in work}
@@ -175,7 +175,7 @@ class Survey:
 
     # --- what to look at ---
 
-    def _work(self, streams: Streams) -> list[Work]:
+    def _work(self, streams: Streams, pool: Executor) -> list[Work]:
         asked = self._asked
         month = month_named(asked.month)
         customer = asked.only.customer if asked.only else None
@@ -191,14 +191,30 @@ class Survey:
             return [one for one in found if one.counter == asked.only]
         if asked.customers is not None:
             return [one for one in found if one.counter.customer in asked.customers]
-        return [one for one in found if not self._is_settled(one, streams.get(one, []))]
+        settled = {one for one in found if self._is_settled(one, streams.get(one, []))}
+        return [*(found - settled), *self._counted_since(settled, pool)]
+
+    def _counted_since(self, settled: Collection[Work], pool: Executor) -> list[Work]:
+        """Those whose counters hold another number than their rows: something came very late.
+
+        Whatever the tenant's policy makes of it, the next report shows it.
+        """
+        parts = {(one.counter.customer, one.period) for one in settled}
+        usage = dict(pool.map(self._usage, parts))
+        return [one for one in settled if self._value(one, usage) != self._former[one].counted]
+
+    def _value(self, work: Work, usage: _Usage) -> Decimal:
+        tenant, _, metric = work.counter
+        mapping = self._sources.settings.active_mapping(tenant, metric)
+        default = self._sources.settings.metric(tenant, metric).aggregation
+        return _usage_of(work, usage).value(mapping.aggregation if mapping else default)
 
     def _is_settled(self, work: Work, streams: Sequence[PushStream]) -> bool:
         row, close = self._former.get(work), self._close_of(work)
         if row is None or (close is not None and close.state is not PeriodState.CLOSED):
             return False
         if self._asked.verify or _carried_out(streams) != _named_as_carried(row):
-            return False  # What is counted after the close is seen by what becomes of it.
+            return False
         if due_for(row, streams, close, self.now) is Due.CLOSING:
             return False
         if close is not None and close.invoice and not (row.invoice and row.invoice.is_final):
@@ -216,7 +232,8 @@ class Survey:
     def _streams(self) -> Streams:
         found: dict[tuple[CounterKey, datetime], list[PushStream]] = defaultdict(list)
         for stream in self._sources.pushes.of_month(self._asked.tenant, self._asked.month):
-            found[stream.key.counter, stream.key.period.start].append(stream)
+            if not stream.is_given_up:
+                found[stream.key.counter, stream.key.period.start].append(stream)
         customers = self._customers(counter for counter, _ in found)
         return {
             _work_of(counter, streams, customers): self._of_this_life(streams)
@@ -263,7 +280,7 @@ class Survey:
         return Due.IN_DOUBT if self._asked.verify or self._asked.only or is_doubted else due
 
     def _is_reported(self, stream: PushStream) -> bool:
-        return any(stream.key.id in identifier for identifier in self._reported)
+        return any(sender in name for name in self._reported for sender in stream.sources)
 
     def _readings(self, streams: Streams) -> dict[Work, Reading]:
         readings = self._totals.readings(streams, self._evidence)

@@ -104,10 +104,23 @@ class DynamoPushes:
         return [PushHistory(stream, self.history(stream)) for stream in streams]
 
     def history(self, stream: PushStream) -> list[Push]:
-        """See `Pushes.history`."""
-        closed = self._query(items.pushes_partition(stream.key.id))
-        pushes = [items.read_push(item) for item in closed]
-        return pushes + ([stream.open] if stream.open else [])
+        """See `Pushes.history`. One query, and one per stream that it has received pushes from."""
+        pushes = self._sent(stream.key.id)
+        if stream.ceded_from is not None:
+            pushes = [one for one in pushes if one.occurred_at < stream.ceded_from]
+        received = [
+            push
+            for source in stream.sources - {stream.key.id}
+            for push in self._sent(source)
+            if push.occurred_at in stream.key.period
+        ]
+        received.sort(key=lambda one: (one.planned_at, one.identifier))
+        return received + pushes + ([stream.open] if stream.open else [])
+
+    def _sent(self, stream_id: str) -> list[Push]:
+        """The closed pushes that a stream has sent, whoever holds them by now."""
+        found = self._query(items.pushes_partition(stream_id))
+        return [items.read_push(item) for item in found]
 
     def of_month(self, tenant: TenantId, month: str) -> Iterator[PushStream]:
         """See `Pushes.of_month`."""

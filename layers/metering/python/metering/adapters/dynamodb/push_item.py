@@ -31,11 +31,13 @@ from metering.push import (
     Push,
     PushState,
     PushStream,
+    Received,
     Role,
     Stop,
     StreamKey,
     StreamKind,
     Target,
+    sent_by,
 )
 from metering.quantity import canonical
 
@@ -147,13 +149,15 @@ def stream_item(stream: PushStream) -> Item:
         "carried_in": {"L": [_carry_attributes(carry) for carry in stream.carried_in]},
         "carried_out": {"N": canonical(stream.carried_out)},
         "items": {"L": [{"M": invoice_item_attributes(one)} for one in stream.items]},
+        "ceded": {"N": str(stream.ceded)},
+        "received": {"L": [_received_attributes(one) for one in stream.received]},
         "corrections": {"L": [_correction_attributes(one) for one in stream.corrections]},
         "compensated": {"N": str(stream.compensated)},
         "counted_seq": {"N": str(stream.counted_seq)},
         "due": {"BOOL": stream.is_due},
         "version": {"N": str(stream.version)},
         "listed": {"BOOL": stream.is_listed},
-        **_instants(accepted_at=stream.accepted_at, hour=hour),
+        **_instants(accepted_at=stream.accepted_at, hour=hour, ceded_from=stream.ceded_from),
     }
     if stream.open is not None:
         item["open"] = {"M": push_attributes(stream.open)}
@@ -181,6 +185,9 @@ def read_stream(item: Mapping[str, Any]) -> PushStream:
         carried_out=Decimal(item["carried_out"]["N"]),
         item=read_invoice_item(item["item"]["M"]) if "item" in item else None,
         items=tuple(read_invoice_item(one["M"]) for one in item["items"]["L"]),
+        ceded=int(item["ceded"]["N"]) if "ceded" in item else 0,
+        ceded_from=_instant(item, "ceded_from"),
+        received=tuple(_read_received(one["M"]) for one in item.get("received", {"L": ()})["L"]),
         corrections=tuple(_read_correction(one["M"]) for one in item["corrections"]["L"]),
         compensated=int(item["compensated"]["N"]),
         counted_seq=int(item["counted_seq"]["N"]),
@@ -224,6 +231,14 @@ def _read_carry(item: Mapping[str, Any]) -> Carry:
     return Carry(times.from_text(item["from_period"]["S"]), Decimal(item["quantity"]["N"]))
 
 
+def _received_attributes(received: Received) -> Item:
+    return {"M": {"stream": {"S": received.stream_id}, "amount": {"N": str(received.amount)}}}
+
+
+def _read_received(item: Mapping[str, Any]) -> Received:
+    return Received(item["stream"]["S"], int(item["amount"]["N"]))
+
+
 def _correction_attributes(correction: Correction) -> Item:
     texts = {"by": {"S": correction.approved_by}, "reason": {"S": correction.reason}}
     approved_at = _instants(at=correction.approved_at)
@@ -249,8 +264,9 @@ def _read_stop(item: Mapping[str, Any]) -> Stop:
 
 
 def push_item(stream: PushStream, push: Push) -> Item:
-    """A closed push in its stream's history."""
-    return key(pushes_partition(stream.key.id), f"{push.seq:010d}") | push_attributes(push)
+    """A closed push in the history of the stream that sent it, whoever holds it by now."""
+    sender = sent_by(push) if stream.received else stream.key.id
+    return key(pushes_partition(sender), f"{push.seq:010d}") | push_attributes(push)
 
 
 def push_attributes(push: Push) -> Item:
