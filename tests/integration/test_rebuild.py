@@ -232,7 +232,7 @@ def test_the_schedule_requests_and_advances(
     wiring: Wiring, clock: SetClock, traffic: Traffic
 ) -> None:
     traffic.ingest(4)
-    told = {"tenant": "demo", "cut_at": "2026-11-20T12:01:30.000000Z"}
+    told = {"tenant": "demo", "cut_at": "2026-11-20T12:06:30.000000Z"}
 
     asked = handler({"tenantId": "demo"}, None)
     assert asked == {"rebuilds": [told | {"state": "requested", "entries": 0, "buckets": 0}]}

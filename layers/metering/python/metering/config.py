@@ -47,8 +47,8 @@ class Config:
     changed_slot_s: int = 60
     """How finely the marks of changed counters are dated; one mark per counter and slot."""
     rebuild_lead_s: float = 390.0
-    """From a rebuild's request to its cut; longer than any function caches the epoch (a third of it)
-    and than clocks may differ."""
+    """From a rebuild's request to its cut; longer than clocks may differ, and than any function
+    caches the epoch (a third of it)."""
     rebuild_settle_s: float = 600.0
     """From the cut to the recount; longer than an ingest call with its retries and clock skew."""
 
