@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,13 +108,8 @@ def create_tables(
     dynamodb: "DynamoDBClient", *, prefix: str = "", event_index: bool = True
 ) -> None:
     """Make each of our tables that is not there yet."""
-    present = {
-        name
-        for page in dynamodb.get_paginator("list_tables").paginate()
-        for name in page["TableNames"]
-    }
     for table in TABLES:
         optional = any(index.name in OPTIONAL_INDEXES for index in table.indexes)
         request = table.creation_request(prefix=prefix, indexes=event_index or not optional)
-        if request["TableName"] not in present:
+        with suppress(dynamodb.exceptions.ResourceInUseException):
             dynamodb.create_table(**request)

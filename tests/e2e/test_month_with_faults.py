@@ -12,7 +12,7 @@ from local.month.draw import draw
 from local.month.run import a_world, live
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 3])
 def test_a_month_with_faults_ends_with_every_number_equal_or_its_difference_named(
     seed: int, dynamodb_endpoint: str
 ) -> None:

@@ -28,7 +28,7 @@ def known(wiring: Wiring, customer: str | None = None) -> dict[CounterKey, datet
 
 
 def changed(wiring: Wiring, since: datetime) -> set[BucketKey]:
-    return another_process(wiring).counters.changed_since(since)
+    return another_process(wiring).counters.changed_since(since).buckets
 
 
 def bucket_of(entry: LedgerEntry) -> BucketKey:

@@ -7,6 +7,7 @@ from threading import Thread
 
 import pytest
 
+from metering.adapters.dynamodb import counters
 from metering.names import Metric
 from metering.period import CALENDAR_MONTHS, DAY, Era, Span
 from metering.period_close import PeriodClose, PeriodState
@@ -96,21 +97,25 @@ def test_a_customer_that_uses_nothing_any_more_is_told_what_was_carried(
     assert closed.told_in(DECEMBER) == 5
 
 
+@pytest.mark.parametrize("read_at_once", [500, 1])
 def test_what_came_late_while_the_writer_was_away_is_found_when_it_is_back(
-    closed: BillingWorld,
+    closed: BillingWorld, monkeypatch: pytest.MonkeyPatch, read_at_once: int
 ) -> None:
+    monkeypatch.setattr(counters, "PARTS_MAX", read_at_once)
     closed.set_time(NOVEMBER.end + 9 * DAY)  # No sweep sees November any more.
     the_writer_looked_at_everything(closed)
-    closed.advance(HOUR)
-    use_late(closed, "5")
+    for quantity in ("5", "2", "1"):
+        closed.advance(HOUR)
+        use_late(closed, quantity)
     closed.advance(7 * HOUR)
 
-    for _ in range(9):  # An hour of the pause at a time.
-        closed.advance(MINUTE)
+    for _ in range(3):
         closed.write()
+        closed.advance(MINUTE)
     settle(closed)
 
-    assert closed.told_in(DECEMBER) == 5
+    assert closed.told_in(DECEMBER) == 8
+    assert closed.wiring.readiness.now().writer_lag == timedelta(0)
 
 
 def test_a_carry_grows_while_its_period_is_open_and_goes_on_in_the_next(

@@ -140,6 +140,14 @@ class KnownCounter(NamedTuple):
     """No event of the counter is newer than this (rounded up to the hour)."""
 
 
+class Changes(NamedTuple):
+    """What was written to counters in a stretch of time."""
+
+    buckets: set[BucketKey]
+    until: datetime
+    """Where the stretch ends: now, or earlier where too much was changed to be read at once."""
+
+
 class Counters(Protocol):
     """The reading side of the counters table."""
 
@@ -155,11 +163,8 @@ class Counters(Protocol):
         """Every counter that ever got an event, in no order; of one customer or of all."""
         ...
 
-    def changed_since(self, instant: datetime, until: datetime | None = None) -> set[BucketKey]:
-        """The counters' buckets written at or after an instant (and perhaps some more).
-
-        `until` leaves out what was written well after it.
-        """
+    def changed_since(self, instant: datetime) -> Changes:
+        """The counters' buckets written at or after an instant (and perhaps some more)."""
         ...
 
 

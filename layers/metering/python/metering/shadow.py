@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from metering.counter import BucketKey, CounterKey, Usage
+from metering.counter import CounterKey, Usage
 from metering.keys import join
 from metering.mapping import Customer, MetricSettings
 from metering.mapping import Mapping as MeterMapping
@@ -19,6 +19,7 @@ from metering.names import CustomerRef, Metric, TenantId
 from metering.period import NEVER, Span
 from metering.period_close import PeriodClose
 from metering.ports import (
+    Changes,
     Counters,
     InvoiceLine,
     KnownCounter,
@@ -136,11 +137,11 @@ class ShadowCounters:
         shadowed = self._shadowed(line.counter for line in known)
         return (line for line in known if line.counter in shadowed)
 
-    def changed_since(self, instant: datetime, until: datetime | None = None) -> set[BucketKey]:
+    def changed_since(self, instant: datetime) -> Changes:
         """See `Counters.changed_since`."""
-        changed = self._counters.changed_since(instant, until)
-        shadowed = self._shadowed(bucket.counter for bucket in changed)
-        return {bucket for bucket in changed if bucket.counter in shadowed}
+        buckets, until = self._counters.changed_since(instant)
+        shadowed = self._shadowed(bucket.counter for bucket in buckets)
+        return Changes({bucket for bucket in buckets if bucket.counter in shadowed}, until)
 
     def _shadowed(self, counters: Iterable[CounterKey]) -> set[CounterKey]:
         """Those whose metric has a shadow and whose customer somebody named in the test account."""

@@ -36,16 +36,23 @@ class Group(NamedTuple):
     work: tuple[Work, ...]
 
 
-def changed_work(
-    counters: Counters, settings: Settings, since: datetime, until: datetime | None = None
-) -> set[Work]:
+class Changed(NamedTuple):
+    """The work that was made in a stretch of time."""
+
+    work: set[Work]
+    until: datetime
+    """Where the stretch ends; see `Changes`."""
+
+
+def changed_work(counters: Counters, settings: Settings, since: datetime) -> Changed:
     """Every counter that was written since an instant, in the periods that were touched."""
-    buckets = counters.changed_since(since, until)
+    buckets, until = counters.changed_since(since)
     customers = customers_of((bucket.counter for bucket in buckets), settings)
-    return {
+    work = {
         Work(counter, _customer(customers, counter).calendar.period_of(start))
         for counter, start in buckets
     }
+    return Changed(work, until)
 
 
 def needy_work(streams: Iterable[PushStream], settings: Settings) -> set[Work]:

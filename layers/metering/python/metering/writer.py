@@ -19,7 +19,7 @@ from metering.advance import Advance, Life, World
 from metering.errors import InvariantBrokenError
 from metering.ports import Cursor, Pass, SetupError, WriterDesk
 from metering.pusher import Happenings, Pauses
-from metering.work import Group, Work, all_work, changed_work, groups, needy_work
+from metering.work import Changed, Group, all_work, changed_work, groups, needy_work
 
 log = logging.getLogger("metering.writer")
 
@@ -30,9 +30,6 @@ OVERLAP = timedelta(minutes=2)
 """How far before the last pass changes are looked at again: clocks differ, writes take time."""
 SWEEP_EVERY = timedelta(hours=1)
 LATELY = timedelta(minutes=10)
-CATCH_UP = timedelta(hours=1)
-"""After a pause, so much of it is looked through in a pass: up to 500 queries. What changed lately
-does not wait for that, and what is open is swept at once."""
 LEASE_MARGIN = timedelta(seconds=5)
 RESERVE = timedelta(seconds=15)
 """Nothing is begun with less time left: one request can last 13 seconds."""
@@ -126,22 +123,28 @@ class _Run:
         needy = needy_work(self._world.pushes.in_need(), self._world.settings)
         if not self._deal_with(groups(needy, self._world.settings), _stay):
             return False
-        rest = groups(self._work(cursor, current, now) - needy, self._world.settings)
+        work, until = self._work(cursor, current, now)
+        rest = groups(work - needy, self._world.settings)
         move_on = partial(self._move_on, cursor, current)
         if not self._deal_with([one for one in rest if one.order > current.after], move_on):
             return False
-        self._desk.move_cursor(self._after(cursor, current), self._fence)
+        self._desk.move_cursor(self._after(cursor, current, until), self._fence)
         return True
 
-    def _work(self, cursor: Cursor, current: Pass, now: datetime) -> set[Work]:
+    def _work(self, cursor: Cursor, current: Pass, now: datetime) -> Changed:
+        """What there is to look at, and up to when changes were looked through for it.
+
+        After a pause too much may have changed for one pass. What changed lately does not wait for
+        that, and what is open is swept at once.
+        """
         counters, settings = self._world.counters, self._world.settings
-        until = _looks_until(cursor, current)
-        changed = changed_work(counters, settings, cursor.looked_from - OVERLAP, until)
-        lately = now - LATELY
-        if until < lately:
-            changed |= changed_work(counters, settings, lately)
-        # A sweep sees the newest periods only; changes show what came too late for its period.
-        return all_work(counters, settings, now) | changed if current.is_sweep else changed
+        work, until = changed_work(counters, settings, cursor.looked_from - OVERLAP)
+        if until < now - LATELY:
+            work |= changed_work(counters, settings, now - LATELY).work
+        if current.is_sweep:
+            # It sees the newest periods only; changes show what came too late for its period.
+            work |= all_work(counters, settings, now)
+        return Changed(work, until)
 
     def _deal_with(self, wanted: Iterable[Group], move_on: Callable[[str], None]) -> bool:
         """Whether there was time for all groups; `move_on` hears how far they are done."""
@@ -167,21 +170,16 @@ class _Run:
         moved = cursor._replace(unfinished=current._replace(after=after))
         self._desk.move_cursor(moved, self._fence)
 
-    def _after(self, cursor: Cursor, current: Pass) -> Cursor:
+    def _after(self, cursor: Cursor, current: Pass, until: datetime) -> Cursor:
         """Where the next pass begins; changes that still need another look stay in its sight."""
         swept = current.began_at if current.is_sweep else cursor.swept_from
-        until = _looks_until(cursor, current)
-        looked = cursor.looked_from if self._happenings.must_return else until
+        dealt_with = min(until, current.began_at)
+        looked = cursor.looked_from if self._happenings.must_return else dealt_with
         return Cursor(looked, swept)
 
 
 def _next_pass(cursor: Cursor, now: datetime) -> Pass:
     return Pass(now, is_sweep=now - cursor.swept_from >= SWEEP_EVERY)
-
-
-def _looks_until(cursor: Cursor, current: Pass) -> datetime:
-    """Up to when a pass looks through the changes since the former one."""
-    return min(cursor.looked_from + CATCH_UP, current.began_at)
 
 
 def _stay(_after: str) -> None:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import batched
+from itertools import batched, islice
 from typing import TYPE_CHECKING, Any
 
 from metering import times
@@ -25,13 +25,15 @@ from metering.errors import RetryableError
 from metering.keys import join, shard_of, split
 from metering.names import CustomerRef, Metric, TenantId
 from metering.period import DAY, Span, day_of
-from metering.ports import Clock, KnownCounter
+from metering.ports import Changes, Clock, KnownCounter
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 DIRECTORY_SHARDS = 16
 CHANGED_SHARDS = 8
+PARTS_MAX = 500
+"""Parts of slots with marks that one look reads: an hour of a busy system, weeks of a quiet one."""
 READS_MAX = 5
 """How often a read that met lanes being folded is done again."""
 
@@ -49,6 +51,11 @@ def changed_partition(part: str) -> str:
 def changed_part(slot: datetime, shard: int) -> str:
     """The name of one part of a slot's marks; later slots have later names."""
     return f"{times.to_text(slot)}#{shard}"
+
+
+def slot_of_part(part: str) -> datetime:
+    """The slot that a part's name was made of."""
+    return times.from_text(part.partition("#")[0])
 
 
 def changed_days(instant: datetime) -> str:
@@ -139,11 +146,14 @@ class DynamoCounters:
             counter = CounterKey(tenant, CustomerRef(listed_customer), Metric(metric))
             yield KnownCounter(counter, times.from_text(item["newest"]["S"]))
 
-    def changed_since(self, instant: datetime, until: datetime | None = None) -> set[BucketKey]:
+    def changed_since(self, instant: datetime) -> Changes:
         """See `Counters.changed_since`; looks at one slot before the instant's as well."""
         first = slot_of(instant, self._changed_slot) - self._changed_slot
-        last = slot_of(until or self._clock.now(), self._changed_slot) + self._changed_slot
-        return {bucket for part in self._parts_marked(first, last) for bucket in self._marked(part)}
+        now = self._clock.now()
+        parts = list(islice(self._parts_marked(first, now + self._changed_slot), PARTS_MAX + 1))
+        read, rest = parts[:PARTS_MAX], parts[PARTS_MAX:]
+        buckets = {bucket for part in read for bucket in self._marked(part)}
+        return Changes(buckets, slot_of_part(rest[0]) if rest else now)
 
     def _parts_marked(self, first: datetime, last: datetime) -> Iterator[str]:
         """The parts of the slots from the first to the last that hold any marks."""
