@@ -46,28 +46,41 @@ def _happened(lived: Lived) -> Table:
 def _by_customer(compared: Iterable[Compared]) -> Table:
     """Sums over all periods, the metrics in one line: a look, no proof; the proof is per line."""
     table = Table(title="All metrics and periods of each customer")
-    titles = ("customer", "expected", "ledger", "counters", "accepted", "at Stripe", "invoiced")
-    for title in (*titles, "causes"):
-        table.add_column(title, justify="left" if title in {"customer", "causes"} else "right")
+    table.add_column("customer", no_wrap=True)
+    for title in ("expected", "elsewhere", "invoiced"):
+        table.add_column(title, justify="right", no_wrap=title != "elsewhere")
+    table.add_column("causes")
     by_customer: dict[str, list[Compared]] = defaultdict(list)
     for one in compared:
         by_customer[one.line.customer].append(one)
     for customer, lines in sorted(by_customer.items()):
-        table.add_row(customer, *map(_plain, _sums(lines)), _causes(lines))
+        expected = _sum(one.expected for one in lines)
+        invoiced = _sum(one.invoiced for one in lines if one.invoiced is not None)
+        table.add_row(
+            customer,
+            _plain(expected),
+            _elsewhere(expected, lines),
+            _plain(invoiced),
+            _causes(lines),
+        )
     return table
 
 
-def _sums(lines: Sequence[Compared]) -> list[Decimal]:
+def _elsewhere(expected: Decimal, lines: Sequence[Compared]) -> str:
+    """What the stations hold that do not hold what is expected."""
     rows = [one.row for one in lines if one.row is not None]
-    numbers = (
-        [one.expected for one in lines],
-        [row.ledger for row in rows],
-        [row.counted for row in rows],
-        [row.pushed for row in rows],
-        [one.stripe for one in lines],
-        [one.invoiced for one in lines if one.invoiced is not None],
-    )
-    return [sum(every, Decimal(0)) for every in numbers]
+    held = {
+        "ledger": _sum(row.ledger for row in rows),
+        "counters": _sum(row.counted for row in rows),
+        "accepted": _sum(row.pushed for row in rows),
+        "at Stripe": _sum(one.stripe for one in lines),
+    }
+    others = [f"{name} {_plain(number)}" for name, number in held.items() if number != expected]
+    return ", ".join(others) or "the same"
+
+
+def _sum(numbers: Iterable[Decimal]) -> Decimal:
+    return sum(numbers, Decimal(0))
 
 
 def _plain(number: Decimal) -> str:
