@@ -9,11 +9,12 @@ from typing import Any
 
 from metering import times
 from metering.adapters.dynamodb.ledger_item import to_item
-from metering.counter import CounterKey
+from metering.counter import Aggregation, CounterKey
 from metering.event import LedgerEntry, Source, UsageEvent
-from metering.mapping import Customer
-from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
+from metering.mapping import Customer, Mapping
+from metering.names import CustomerRef, IdempotencyKey, Identifier, Metric, TenantId
 from metering.period import Era
+from metering.ports import MeterEvent
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DEMO = TenantId("demo")
@@ -61,6 +62,37 @@ def an_entry(  # noqa: PLR0913 (each test names only what it is about)
 
 def a_counter(customer: str = "cus_A", metric: str = "api_calls") -> CounterKey:
     return CounterKey(DEMO, CustomerRef(customer), Metric(metric))
+
+
+A_MAPPING = Mapping(
+    id="map_1",
+    tenant=TenantId("acme"),
+    metric=Metric("api_calls"),
+    aggregation=Aggregation.SUM,
+    stripe_account="",
+    price_id="price_1",
+    subscription_item_id="",
+    currency="usd",
+    meter_id="mtr_1",
+    meter_event_name="event_of_mtr_1",
+    scale=0,
+    active=True,
+    shadow=False,
+    shadow_stripe_account="",
+    shadow_price_id="",
+    shadow_subscription_item_id="",
+    created_at=NOON,
+    updated_at=NOON,
+)
+A_METER_EVENT = MeterEvent(
+    account="",
+    event_name="api_calls",
+    customer="cus_A",
+    value="10",
+    occurred_at=NOON,
+    identifier=Identifier("u1.abc.1"),
+    idempotency_key="u1.abc.1",
+)
 
 
 def an_http_request(

@@ -25,7 +25,7 @@ from metering.auth import Scope
 from metering.counter import CounterKey
 from metering.errors import BadRequestError, NotFoundError
 from metering.evidence import MinuteSeen, SpanSeen
-from metering.names import CustomerRef, Metric
+from metering.names import CustomerRef, Metric, TenantId
 from metering.parity import ShadowDifference, differences, shadowed_rows
 from metering.period import month_named
 from metering.push import Role, quantity_of
@@ -217,33 +217,28 @@ def period_report(
     tenant = call.current().tenant_with(*READ)
     report = wiring.current().reports.latest(tenant, period)
     shadow = wiring.current().shadow_reports.latest(tenant, period)
-    rows = report.rows if report else ()
     if format_ == "csv":
-        is_primary = role is Role.PRIMARY
-        shown = rows if is_primary else shadowed_rows(shadow) if shadow else ()
-        lines = [_csv_line(row, period) for row in shown]
-        mark = "" if is_primary else f"_{role}"
-        return _csv(_CSV_HEADER, lines, f"reconciliation{mark}_{tenant}_{period}.csv")
-    if report is None:
-        return answer(
-            PeriodReport(
-                period=period,
-                reports=[],
-                suggested_adjustments=[],
-                repairs=[],
-                summary=_summary(()),
-                shadow=_shadow(shadow, rows),
-            )
-        )
-    return answer(
-        PeriodReport(
-            period=period,
-            reports=[_row(report, row) for row in rows],
-            suggested_adjustments=[_suggestion(one) for one in report.proposals],
-            repairs=[_repair(one) for one in report.repairs],
-            summary=_summary(rows),
-            shadow=_shadow(shadow, rows),
-        )
+        return _csv_of(report if role is Role.PRIMARY else shadow, tenant, period, role)
+    return answer(_both(period, report, shadow))
+
+
+def _csv_of(report: Report | None, tenant: TenantId, period: str, role: Role) -> Response[Any]:
+    rows = () if report is None else report.rows if role is Role.PRIMARY else shadowed_rows(report)
+    mark = "" if role is Role.PRIMARY else f"_{role}"
+    name = f"reconciliation{mark}_{tenant}_{period}.csv"
+    return _csv(_CSV_HEADER, [_csv_line(row, period) for row in rows], name)
+
+
+def _both(period: str, report: Report | None, shadow: Report | None) -> PeriodReport:
+    """What the primary's report says, if there is one, and beside it the shadow's."""
+    rows = report.rows if report else ()
+    return PeriodReport(
+        period=period,
+        reports=[_row(report, row) for row in rows] if report else [],
+        suggested_adjustments=[_suggestion(one) for one in report.proposals] if report else [],
+        repairs=[_repair(one) for one in report.repairs] if report else [],
+        summary=_summary(rows),
+        shadow=_shadow(shadow, rows),
     )
 
 

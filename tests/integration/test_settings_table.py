@@ -11,7 +11,7 @@ from metering.errors import ConflictError, RetryableError
 from metering.mapping import Customer, LatePolicy, Mapping, MetricSettings, unmapped_customer
 from metering.names import CustomerRef, Metric, TenantId
 from metering.wiring import Wiring
-from tests.builders import a_subscriber, monthly
+from tests.builders import A_MAPPING, a_subscriber, monthly
 from tests.conftest import SetClock
 from tests.faults import FaultyClient
 
@@ -20,25 +20,14 @@ CALLS, BYTES = Metric("api_calls"), Metric("egress_bytes")
 
 
 def a_mapping(**changes: object) -> Mapping:
-    mapping = Mapping(
-        id="map_1",
+    mapping = replace(
+        A_MAPPING,
         tenant=ACME,
         metric=CALLS,
-        aggregation=Aggregation.SUM,
         stripe_account="acct_1",
-        price_id="price_1",
-        subscription_item_id="",
-        currency="usd",
-        meter_id="mtr_1",
         meter_event_name="calls",
         scale=3,
-        active=True,
-        shadow=False,
-        shadow_stripe_account="",
-        shadow_price_id="",
-        shadow_subscription_item_id="",
         created_at=datetime(2026, 11, 20, 12, 0, 0, 5, tzinfo=UTC),
-        updated_at=datetime(2026, 11, 20, 12, tzinfo=UTC),
     )
     return replace(mapping, **changes)  # type: ignore[arg-type]
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -31,23 +30,15 @@ from metering.delivery import (
 from metering.errors import NotFoundError
 from metering.names import Identifier
 from metering.period import Span
-from metering.ports import MeterEvent, UsageRecord
+from metering.ports import UsageRecord
 from metering.push import Mode
+from tests.builders import A_METER_EVENT
 
-EVENT = MeterEvent(
-    account="",
-    event_name="api_calls",
-    customer="cus_A",
-    value="10",
-    occurred_at=datetime(2026, 11, 20, 12, tzinfo=UTC),
-    identifier=Identifier("u1.abc.1"),
-    idempotency_key="u1.abc.1",
-)
 RECORD = UsageRecord(
     account="",
     subscription_item="si_1",
     quantity="5",
-    occurred_at=EVENT.occurred_at,
+    occurred_at=A_METER_EVENT.occurred_at,
     idempotency_key="u1.abc.1",
 )
 BOTH = pytest.mark.parametrize("transport", ["v1", "v2"])
@@ -76,7 +67,7 @@ def billing(transport: str, stripe_config: Config, meter: stripe.billing.Meter) 
 
 @BOTH
 def test_an_event_arrives_whole(billing: StripeBilling, stand_in: StandIn) -> None:
-    assert billing.send(EVENT) == Accepted(replayed=False)
+    assert billing.send(A_METER_EVENT) == Accepted(replayed=False)
 
     assert stand_in.total("api_calls", "cus_A") == 10
 
@@ -85,19 +76,19 @@ def test_an_event_arrives_whole(billing: StripeBilling, stand_in: StandIn) -> No
 def test_an_event_counts_in_the_minute_it_is_stamped_with(
     billing: StripeBilling, meter: stripe.billing.Meter
 ) -> None:
-    billing.send(EVENT)
+    billing.send(A_METER_EVENT)
 
-    minute = Span(EVENT.occurred_at, EVENT.occurred_at.replace(minute=1))
-    before = Span(EVENT.occurred_at.replace(hour=11), EVENT.occurred_at)
+    minute = Span(A_METER_EVENT.occurred_at, A_METER_EVENT.occurred_at.replace(minute=1))
+    before = Span(A_METER_EVENT.occurred_at.replace(hour=11), A_METER_EVENT.occurred_at)
     assert billing.total(meter.id, "cus_A", minute) == Decimal(10)
     assert billing.total(meter.id, "cus_A", before) == 0
 
 
 @BOTH
 def test_a_repeat_under_the_same_key_is_replayed(billing: StripeBilling, stand_in: StandIn) -> None:
-    billing.send(EVENT)
+    billing.send(A_METER_EVENT)
 
-    assert billing.send(EVENT) == Accepted(replayed=True)
+    assert billing.send(A_METER_EVENT) == Accepted(replayed=True)
     assert stand_in.total("api_calls", "cus_A") == 10
 
 
@@ -105,9 +96,11 @@ def test_a_repeat_under_the_same_key_is_replayed(billing: StripeBilling, stand_i
 def test_a_repeat_under_another_key_exists_already(
     billing: StripeBilling, stand_in: StandIn
 ) -> None:
-    billing.send(EVENT)
+    billing.send(A_METER_EVENT)
 
-    assert isinstance(billing.send(replace(EVENT, idempotency_key="u1.abc.1.g1")), AlreadyExists)
+    assert isinstance(
+        billing.send(replace(A_METER_EVENT, idempotency_key="u1.abc.1.g1")), AlreadyExists
+    )
     assert stand_in.total("api_calls", "cus_A") == 10
 
 
@@ -118,21 +111,21 @@ def test_both_endpoints_know_the_same_identifiers(
         make_billing(replace(stripe_config, stripe_transport=transport)) for transport in TRANSPORTS
     )
 
-    assert one.send(EVENT) == Accepted()
-    assert isinstance(two.send(replace(EVENT, idempotency_key="other")), AlreadyExists)
+    assert one.send(A_METER_EVENT) == Accepted()
+    assert isinstance(two.send(replace(A_METER_EVENT, idempotency_key="other")), AlreadyExists)
     assert stand_in.total("api_calls", "cus_A") == 10
 
 
 @BOTH
 def test_other_parameters_under_a_used_key_are_a_bug_of_ours(billing: StripeBilling) -> None:
-    billing.send(EVENT)
+    billing.send(A_METER_EVENT)
 
-    assert isinstance(billing.send(replace(EVENT, value="11")), KeyReused)
+    assert isinstance(billing.send(replace(A_METER_EVENT, value="11")), KeyReused)
 
 
 @BOTH
 def test_an_event_for_no_meter_is_refused(billing: StripeBilling) -> None:
-    answer = billing.send(replace(EVENT, event_name="nobody"))
+    answer = billing.send(replace(A_METER_EVENT, event_name="nobody"))
 
     assert isinstance(answer, Refused)
     assert answer.code == "no_meter"
@@ -144,7 +137,7 @@ def test_an_event_for_an_inactive_meter_is_refused(
 ) -> None:
     client.v1.billing.meters.deactivate(meter.id)
 
-    answer = billing.send(EVENT)
+    answer = billing.send(A_METER_EVENT)
 
     assert isinstance(answer, Refused)
     assert answer.code == "archived_meter"
@@ -152,10 +145,10 @@ def test_an_event_for_an_inactive_meter_is_refused(
 
 @BOTH
 def test_a_negative_correction_is_taken(billing: StripeBilling, stand_in: StandIn) -> None:
-    billing.send(EVENT)
+    billing.send(A_METER_EVENT)
 
     correction = replace(
-        EVENT, value="-3", identifier=Identifier("u1.abc.2"), idempotency_key="u1.abc.2"
+        A_METER_EVENT, value="-3", identifier=Identifier("u1.abc.2"), idempotency_key="u1.abc.2"
     )
     assert billing.send(correction) == Accepted()
     assert stand_in.total("api_calls", "cus_A") == 7
@@ -178,10 +171,10 @@ def test_each_fault_has_its_answer_and_a_new_key_gets_through(
 ) -> None:
     stand_in.plan(kind, times=1)
 
-    assert isinstance(billing.send(EVENT), answer)
+    assert isinstance(billing.send(A_METER_EVENT), answer)
     assert stand_in.total("api_calls", "cus_A") == counted
 
-    again = billing.send(replace(EVENT, idempotency_key="u1.abc.1.g1"))
+    again = billing.send(replace(A_METER_EVENT, idempotency_key="u1.abc.1.g1"))
     assert isinstance(again, AlreadyExists if counted else Accepted)
     assert stand_in.total("api_calls", "cus_A") == 10
 
@@ -198,7 +191,7 @@ def test_a_connected_account_has_totals_of_its_own(
     }
     client.v1.billing.meters.create(about, {"stripe_account": "acct_9"})
 
-    assert billing.send(replace(EVENT, account="acct_9")) == Accepted()
+    assert billing.send(replace(A_METER_EVENT, account="acct_9")) == Accepted()
     assert stand_in.total("api_calls", "cus_A", account="acct_9") == 10
     assert stand_in.total("api_calls", "cus_A") == 0
 
@@ -241,7 +234,7 @@ def recorded_billing(network: Recorded, transport: str = "v2", **config: Any) ->
 def test_the_request_of_v2_is_json_with_an_rfc_3339_instant() -> None:
     network = Recorded(200, '{"object": "v2.billing.meter_event"}')
 
-    assert recorded_billing(network).send(EVENT) == Accepted()
+    assert recorded_billing(network).send(A_METER_EVENT) == Accepted()
 
     ((method, url, body, headers),) = network.requests
     assert (method, url) == ("post", "https://api.stripe.com/v2/billing/meter_events")
@@ -281,18 +274,18 @@ def test_each_typed_error_of_v2_is_one_kind_of_answer(
 ) -> None:
     network = Recorded(status, f'{{"error": {{"code": "{code}", "message": "said"}}}}')
 
-    assert recorded_billing(network).send(EVENT) == answer
+    assert recorded_billing(network).send(A_METER_EVENT) == answer
 
 
 def test_a_key_of_v2_that_still_runs_is_in_flight_and_a_reused_one_a_bug() -> None:
     body = '{"error": {"type": "idempotency_error", "code": "c", "message": "said"}}'
 
-    assert recorded_billing(Recorded(409, body)).send(EVENT) == InFlight()
-    assert recorded_billing(Recorded(400, body)).send(EVENT) == KeyReused("said")
+    assert recorded_billing(Recorded(409, body)).send(A_METER_EVENT) == InFlight()
+    assert recorded_billing(Recorded(400, body)).send(A_METER_EVENT) == KeyReused("said")
 
 
 def test_an_answer_that_nobody_can_read_is_unknown() -> None:
-    answer = recorded_billing(Recorded(200, "<html>")).send(EVENT)
+    answer = recorded_billing(Recorded(200, "<html>")).send(A_METER_EVENT)
 
     assert isinstance(answer, OutcomeUnknown)
 
@@ -312,7 +305,7 @@ def test_beyond_our_own_rate_nothing_is_sent_and_nothing_is_unknown(
 ) -> None:
     billing = make_billing(stripe_config, rates=Closed())
 
-    assert billing.send(EVENT) == RateLimited(OWN_BUDGET)
+    assert billing.send(A_METER_EVENT) == RateLimited(OWN_BUDGET)
     assert stand_in.total("api_calls", "cus_A") == 0
 
 
@@ -328,7 +321,7 @@ def test_every_read_is_noted_with_its_account_and_no_write(
     )
     billing = make_billing(stripe_config, connection=connection)
 
-    billing.send(EVENT)
+    billing.send(A_METER_EVENT)
     assert noted == []
     billing.meter(meter.id)
     billing.reach()

@@ -17,35 +17,17 @@ from metering.mapping_setup import (
     with_meter,
     with_shadow,
 )
-from metering.names import CustomerRef, Metric, TenantId
+from metering.names import CustomerRef
 from metering.ports import SetupError, StripePrice
 from metering.value_range import Counted, check_fits
+from tests.builders import A_MAPPING
 from tests.fake_billing import FakeBilling, a_meter, a_price
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOTHING = MeterAsked("", "")
 NAMED = MeterAsked("mtr_1", "event_of_mtr_1")
-MAPPING = Mapping(
-    id="map_1",
-    tenant=TenantId("acme"),
-    metric=Metric("api_calls"),
-    aggregation=Aggregation.SUM,
-    stripe_account="",
-    price_id="price_1",
-    subscription_item_id="",
-    currency="usd",
-    meter_id="",
-    meter_event_name="",
-    scale=0,
-    active=True,
-    shadow=False,
-    shadow_stripe_account="",
-    shadow_price_id="",
-    shadow_subscription_item_id="",
-    created_at=NOON,
-    updated_at=NOON,
-)
-MAPPED = replace(MAPPING, meter_id="mtr_1", meter_event_name="event_of_mtr_1")
+MAPPING = replace(A_MAPPING, meter_id="", meter_event_name="")
+MAPPED = A_MAPPING
 BY_NAME = replace(MAPPING, price_id="")
 
 

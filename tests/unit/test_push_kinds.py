@@ -45,6 +45,7 @@ from metering.route import (
     stream_kind,
     window_of,
 )
+from tests.builders import A_MAPPING
 from tests.push_steps import plan
 
 NOVEMBER = Span(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
@@ -291,25 +292,12 @@ ANN = Customer(TenantId("acme"), CustomerRef("ann"), "cus_ann", subscription="su
 
 
 def a_mapping(aggregation: Aggregation = Aggregation.SUM, **changes: object) -> Mapping:
-    mapping = Mapping(
-        id="map_1",
+    mapping = replace(
+        A_MAPPING,
         tenant=COUNTER.tenant,
         metric=COUNTER.metric,
         aggregation=aggregation,
-        stripe_account="",
-        price_id="price_1",
-        subscription_item_id="",
-        currency="usd",
-        meter_id="mtr_1",
         meter_event_name="seats",
-        scale=0,
-        active=True,
-        shadow=False,
-        shadow_stripe_account="",
-        shadow_price_id="",
-        shadow_subscription_item_id="",
-        created_at=NOON,
-        updated_at=NOON,
     )
     return replace(mapping, **changes)  # type: ignore[arg-type]
 

@@ -1,7 +1,6 @@
 """Which key may go where, and what the SDK's exceptions say about a push."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 import stripe
@@ -21,19 +20,10 @@ from metering.delivery import (
     Refused,
     ServerError,
 )
-from metering.names import Identifier
-from metering.ports import MeterEvent, SetupError
+from metering.ports import SetupError
 from metering.push import Mode
+from tests.builders import A_METER_EVENT
 
-EVENT = MeterEvent(
-    account="",
-    event_name="api_calls",
-    customer="cus_A",
-    value="10",
-    occurred_at=datetime(2026, 11, 20, 12, tzinfo=UTC),
-    identifier=Identifier("u1.abc.1"),
-    idempotency_key="u1.abc.1",
-)
 LOOPBACK = "http://127.0.0.1:12111"
 EXISTS = "An event already exists with identifier {}."
 
@@ -90,7 +80,7 @@ def test_without_a_key_the_mode_says_what_to_set() -> None:
 
 
 def test_without_a_key_a_push_is_not_allowed() -> None:
-    assert isinstance(make_billing(Config()).send(EVENT), NotAllowed)
+    assert isinstance(make_billing(Config()).send(A_METER_EVENT), NotAllowed)
 
 
 def test_every_address_of_the_sdk_is_the_given_one() -> None:
@@ -157,4 +147,4 @@ def body(**error: str) -> dict[str, object]:
 def test_each_error_of_the_sdk_is_one_kind_of_answer(
     error: stripe.StripeError, answer: Answer
 ) -> None:
-    assert answer_of(error, EVENT.identifier) == answer
+    assert answer_of(error, A_METER_EVENT.identifier) == answer

@@ -25,7 +25,7 @@ from metering.close_steps import (
     released,
     step_after,
 )
-from metering.errors import NotFoundError, RetryableError
+from metering.errors import InvariantBrokenError, NotFoundError, RetryableError
 from metering.flush import Flush, Told
 from metering.mapping import Customer, unmapped_customer
 from metering.names import CustomerRef, TenantId
@@ -85,6 +85,7 @@ class Closing:
 
         Raises:
             RetryableError: a table cannot answer now.
+            InvariantBrokenError: some closes met a bug of ours; all others were dealt with.
         """
         try:
             life = self._life()
@@ -106,6 +107,7 @@ class Closing:
         Raises:
             RetryableError: a table cannot answer now.
             SetupError: Stripe cannot be asked at all.
+            InvariantBrokenError: some closes met a bug of ours; all others were dealt with.
         """
         life = self._life()
         begun = self._begin_of(tenant, self._world.clock.now(), customers)
@@ -213,6 +215,8 @@ def _urgency(close: PeriodClose) -> tuple[datetime, bool, datetime, CustomerRef]
 def _told(begun: int, outcomes: Counter[str]) -> dict[str, Any]:
     told = {"begun": begun} | dict(sorted(outcomes.items()))
     log.info("closing run: %s", told)
+    if outcomes["failed"]:
+        raise InvariantBrokenError(f"{outcomes['failed']} closes met a bug; see the log")
     return told
 
 
