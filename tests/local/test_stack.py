@@ -32,11 +32,15 @@ def children() -> set[int]:
     return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # It may end between any two questions.
+        return False
+
+
 def gone(pids: set[int]) -> bool:
-    return not any(
-        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        for pid in pids
-    )
+    return not any(runs(pid) for pid in pids)
 
 
 def not_deleted(objects: list[dict[str, Any]]) -> list[str]:
