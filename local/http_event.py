@@ -50,7 +50,9 @@ class UnusableResultError(ValueError):
     """The handler returned what API Gateway cannot make an answer of."""
 
 
-def payload(request: Request, *, route: str, now: datetime) -> dict[str, Any]:
+def payload(
+    request: Request, *, route: str, now: datetime, request_id: str | None = None
+) -> dict[str, Any]:
     """The event of payload format 2.0 that the request becomes."""
     headers, cookies = _headers(request.headers)
     body, is_base64 = _body(request.body, headers)
@@ -73,7 +75,7 @@ def payload(request: Request, *, route: str, now: datetime) -> dict[str, Any]:
                 "sourceIp": request.source_ip,
                 "userAgent": headers.get("user-agent", ""),
             },
-            "requestId": uuid.uuid4().hex,
+            "requestId": request_id or uuid.uuid4().hex,
             "routeKey": route,
             "stage": STAGE,
             "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),

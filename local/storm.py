@@ -26,7 +26,7 @@ from rich.table import Table
 from local import dynamodb_local
 from local.month.clocks import VirtualClock
 from local.month.trouble import Death, Fate, ProcessDiedError, TroubledStripe
-from local.month.world import OneThreadWiring
+from local.month.world import OneThread
 from local.ports import free_port
 from local.runner import STRIPE_KEY
 from local.stripe.core import StripeCore
@@ -135,8 +135,8 @@ class Storm:
         self._config = config
         self._core = StripeCore(self._clock.now, settings=Settings(summary_delay_s=90.0))
         self.mortality = Mortality()
-        self._peaceful = OneThreadWiring(config, clock=self._clock)
-        self._client = OneThreadWiring(config, clock=self._clock).dynamodb
+        self._peaceful = Wiring(config, clock=self._clock, machine=OneThread())
+        self._client = Wiring(config, clock=self._clock, machine=OneThread()).dynamodb
         self.mortality.watch(self._client)
         self.troubled = TroubledStripe(self._core, self.mortality, order.seed)
         self._writer: Wiring | None = None
@@ -267,7 +267,7 @@ class Storm:
         self._advance(RUN_EVERY)
 
     def _new_writer(self) -> Wiring:
-        wired = OneThreadWiring(self._config, clock=self._clock, dynamodb=self._client)
+        wired = Wiring(self._config, clock=self._clock, dynamodb=self._client, machine=OneThread())
         key = own_key(self._config)
         wired.stripe_connection = StripeConnection(key, http_client=self.troubled)
         return wired

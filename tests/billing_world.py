@@ -22,6 +22,7 @@ from metering.names import CustomerRef, Metric, TenantId
 from metering.period import CALENDAR_MONTHS, Span
 from metering.push import PushStream
 from metering.reconciliation import Report, Row
+from metering.threads import InTurn
 from metering.wiring import Wiring
 from metering.writer import Writer
 from tests.api_client import meter
@@ -247,7 +248,7 @@ def crash_a_writer(world: BillingWorld, doom: Doom) -> None:
         billing=_doomed(ports.billing, doom),
         apart=ApartPorts(*(_doomed(port, doom) for port in ports.apart)),
     )
-    writer = Writer(doomed, _doomed(world.wiring.writer_desk, doom), threads=1)
+    writer = Writer(doomed, _doomed(world.wiring.writer_desk, doom), InTurn)
     with suppress(Crash):
         writer.run("doomed", lambda: timedelta(seconds=55))
 

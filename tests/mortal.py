@@ -11,6 +11,7 @@ import stripe
 from metering.adapters.stripe_client import StripeConnection
 from metering.adapters.stripe_key import own_key
 from metering.ports import WriterDesk
+from metering.threads import InTurn
 from metering.wiring import Wiring
 from metering.writer import Writer
 from tests.billing_world import BillingWorld
@@ -151,7 +152,7 @@ def write_and_die(
     """One run of a writer that dies so, if its run comes to it."""
     process = Process(death)
     wired = process.wired(world)
-    writer = Writer(wired._world, desk or wired.writer_desk, threads=1)
+    writer = Writer(wired._world, desk or wired.writer_desk, InTurn)
     with dying():
         writer.run("mortal", lambda: timedelta(seconds=55))
     return process

@@ -188,7 +188,7 @@ def _checked(mapping: Mapping, asked: MeterAsked, changed: AbstractSet[str]) -> 
 def _new(sent: NewMapping, tenant: TenantId) -> Mapping:
     now = wiring.current().clock.now()
     return Mapping(
-        id=str(uuid.uuid4()),
+        id=str(uuid.UUID(bytes=wiring.current().machine.token_bytes(16), version=4)),
         tenant=tenant,
         metric=Metric(sent.metric),
         aggregation=sent.aggregation,

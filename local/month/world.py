@@ -8,6 +8,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -30,11 +31,11 @@ from local.stripe.core import StripeCore
 from local.stripe.deliveries import Delivery
 from local.stripe.in_process import InProcessClient
 from local.stripe.state import Settings
-from metering.closing import Closing
+from metering.adapters.machine import SystemMachine
 from metering.config import Config
 from metering.names import TenantId
+from metering.threads import InTurn
 from metering.wiring import Wiring, using_here
-from metering.writer import Writer
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -50,18 +51,12 @@ DEAD = object()
 """What a run answers that died."""
 
 
-class OneThreadWiring(Wiring):
-    """A wiring whose runs do one thing after the other, so that a seed replays them."""
+class OneThread(SystemMachine):
+    """A machine whose runs do one thing after the other, so that a seed replays them."""
 
-    @cached_property
-    def writer(self) -> Writer:
-        """See `Wiring.writer`."""
-        return Writer(self._world, self.writer_desk, threads=1)
-
-    @cached_property
-    def closing(self) -> Closing:
-        """See `Wiring.closing`."""
-        return Closing(super().closing._ports, threads=1)  # noqa: SLF001 (the same ports, one thread)
+    def threads(self, count: int, name: str) -> Executor:
+        """None: what would be done on some is done in turn."""
+        return InTurn(count, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +134,24 @@ class World:
         self._is_disordered = False
 
     def _wiring(self, clock: SkewedClock) -> Wiring:
-        return OneThreadWiring(
-            self._config, clock=clock, dynamodb=self._dynamodb, stripe_http=self.troubled
+        return Wiring(
+            self._config,
+            clock=clock,
+            dynamodb=self._dynamodb,
+            stripe_http=self.troubled,
+            machine=OneThread(),
         )
 
     @cached_property
     def eye(self) -> Wiring:
         """To look at tables with: a wiring that nothing goes wrong with."""
         network = InProcessClient(self.core)
-        return OneThreadWiring(
-            self._config, clock=self.clock, dynamodb=self._dynamodb, stripe_http=network
+        return Wiring(
+            self._config,
+            clock=self.clock,
+            dynamodb=self._dynamodb,
+            stripe_http=network,
+            machine=OneThread(),
         )
 
     # --- trouble ---

@@ -43,6 +43,7 @@ from metering.errors import (
 from metering.event import LedgerEntry
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
 from metering.ports import Appended, Clock, Ledger, Settings
+from metering.threads import Threads
 from metering.usage_report import effective_aggregation
 
 LISTED_MAX = 20_000
@@ -151,12 +152,14 @@ class Adjustments:
         settings: Settings,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
+        threads: Threads = ThreadPoolExecutor,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._settings = settings
         self._clock = clock
         self._random_bytes = random_bytes
+        self._threads = threads
 
     # --- making -----------------------------------------------------------------------------------
 
@@ -294,7 +297,7 @@ class Adjustments:
             except RetryableError as error:
                 return Approval(adjustment_id, None, f"{error}; approve it again", True)  # noqa: FBT003 (the last field)
 
-        with ThreadPoolExecutor(THREADS, "approve") as pool:
+        with self._threads(THREADS, "approve") as pool:
             return list(pool.map(approve, dict.fromkeys(ids)))
 
     # --- reverting --------------------------------------------------------------------------------

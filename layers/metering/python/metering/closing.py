@@ -45,6 +45,7 @@ from metering.ports import (
 from metering.push import PushStream
 from metering.pusher import Pauses
 from metering.subscriptions import SubscriptionSync
+from metering.threads import Threads
 from metering.work import MOMENT
 
 log = logging.getLogger("metering.closing")
@@ -75,7 +76,7 @@ type _Customer = tuple[TenantId, CustomerRef]
 class Closing:
     """Runs of closing."""
 
-    def __init__(self, ports: ClosingPorts, *, threads: int = THREADS) -> None:
+    def __init__(self, ports: ClosingPorts, threads: Threads = ThreadPoolExecutor) -> None:
         self._ports = ports
         self._world = ports.world
         self._threads = threads
@@ -122,7 +123,7 @@ class Closing:
         return Life(self._world.billing.mode, self._world.pushes.incarnation())
 
     def _look_at(self, closes: Iterable[PeriodClose], run: "_Run") -> Counter[str]:
-        with ThreadPoolExecutor(self._threads, "closing") as pool:
+        with self._threads(THREADS, "closing") as pool:
             return Counter(pool.map(run.look, sorted(closes, key=_urgency)))
 
     def _done(self, notices: Sequence[Notice], outcomes: Counter[str]) -> None:

@@ -1,6 +1,7 @@
 """What the core asks of the outside world; adapters answer, `metering.wiring` connects."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -27,6 +28,26 @@ from metering.pricing import Rate
 from metering.push import Mode, Push, PushStream, Role
 from metering.reconciliation import Report
 from metering.tenant_settings import TenantSettings
+
+
+class Machine(Protocol):
+    """What a process has of its machine beside clients and a clock; a replay brings its own."""
+
+    def token_bytes(self, size: int) -> bytes:
+        """So many random bytes, fit for secrets."""
+        ...
+
+    def threads(self, count: int, name: str) -> Executor:
+        """See `metering.threads.Threads`."""
+        ...
+
+    def seconds(self) -> float:
+        """Seconds since some moment: only differences mean something."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
 
 
 class Clock(Protocol):

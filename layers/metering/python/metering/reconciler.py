@@ -8,6 +8,7 @@ per meter and customer, and within a budget; minutes only where a summary differ
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from metering.repairs import Repairs, proposals_for
 from metering.stripe_findings import missing_at_stripe
 from metering.stripe_totals import SPARE_PART
 from metering.survey import Asked, Sources, Survey
+from metering.threads import Threads
 from metering.work import Work, customers_of
 
 log = logging.getLogger("metering.reconciler")
@@ -70,12 +72,14 @@ class Reconciler:
         budget: ReadBudget,
         *,
         epsilon: Decimal = Decimal(0),
+        threads: Threads = ThreadPoolExecutor,
     ) -> None:
         self._sources = sources
         self._reports = reports
         self._signals = signals
         self._budget = budget
         self._epsilon = epsilon
+        self._threads = threads
 
     def run(
         self,
@@ -97,7 +101,7 @@ class Reconciler:
         reads = self._reads(reads_max)
         doubts = self._doubts()
         asked = Asked(tenant, month, verify=verify, customers=customers)
-        survey = Survey(self._sources, asked, rows, reads, _texts(doubts))
+        survey = self._survey(asked, rows, reads, doubts)
         facts = survey.facts()
         self._budget.flush()
         if not facts and former is not None:
@@ -121,7 +125,7 @@ class Reconciler:
         former = self._reports.latest(tenant, month)
         rows = _by_work(former.rows) if former else {}
         asked = Asked(tenant, month, only=counter)
-        survey = Survey(self._sources, asked, rows, self._reads(reads_max), _texts(self._open()))
+        survey = self._survey(asked, rows, self._reads(reads_max), self._open())
         found = [
             Examined(self._compare(one, survey.now), one.scale, one.evidence)
             for one in survey.facts()
@@ -155,6 +159,11 @@ class Reconciler:
             log.warning("nobody knows how many reads are left, so only what closes: %s", error)
             left = 0
         return Reads(most=most, left=left, spare=left // SPARE_PART)
+
+    def _survey(
+        self, asked: Asked, rows: Mapping[Work, Row], reads: Reads, doubts: Iterable[Suspicion]
+    ) -> Survey:
+        return Survey(self._sources, asked, rows, reads, _texts(doubts), self._threads)
 
     def _doubts(self) -> list[Suspicion]:
         """What Stripe's error reports make us doubt, new ones included."""

@@ -68,6 +68,7 @@ from metering.stripe_totals import (
     total_of,
     totals_of,
 )
+from metering.threads import Threads
 from metering.work import Customers, Work, customers_of
 
 log = logging.getLogger("metering.reconciler")
@@ -133,9 +134,11 @@ class Survey:
         former: Mapping[Work, Row],
         reads: Reads,
         reported: Mapping[Identifier, str] | None = None,
+        threads: Threads = ThreadPoolExecutor,
     ) -> None:
         self.now = sources.clock.now()
         self._sources = sources
+        self._threads = threads
         self._asked = asked
         self._former = former
         self._reads = reads
@@ -156,7 +159,7 @@ class Survey:
 
     def facts(self) -> list[Facts]:
         """The facts of every counter that must be compared anew, in no order."""
-        with ThreadPoolExecutor(THREADS, "survey") as pool:
+        with self._threads(THREADS, "survey") as pool:
             streams = self._streams()
             work = self._work(streams, pool)
             self._totals.read(self._wishes(streams, work), pool)

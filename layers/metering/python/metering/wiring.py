@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from metering.adapters.clock import SystemClock
+from metering.adapters.machine import SystemMachine
 from metering.config import Config
 
 if TYPE_CHECKING:
@@ -60,8 +61,10 @@ class Wiring:
         clock: "ports.Clock | None" = None,
         dynamodb: "DynamoDBClient | None" = None,
         stripe_http: "HTTPClient | None" = None,
+        machine: "ports.Machine | None" = None,
     ) -> None:
         self.config = config
+        self.machine: ports.Machine = machine or SystemMachine()
         self.clock: ports.Clock = clock or SystemClock()
         self._dynamodb = dynamodb
         self._stripe_http = stripe_http
@@ -174,13 +177,18 @@ class Wiring:
     @cached_property
     def adjustments(self) -> "Adjustments":
         """Corrects counters by decisions of people."""
-        from secrets import token_bytes
-
         from metering.adapters.dynamodb.adjustments import DynamoAdjustments
         from metering.adjustments import Adjustments
 
         store = DynamoAdjustments(self.dynamodb, self.table("adjustments"))
-        return Adjustments(store, self.ledger, self.settings, self.clock, token_bytes)
+        return Adjustments(
+            store,
+            self.ledger,
+            self.settings,
+            self.clock,
+            self.machine.token_bytes,
+            self.machine.threads,
+        )
 
     @cached_property
     def rebuilder(self) -> "Rebuilder":
@@ -235,11 +243,9 @@ class Wiring:
     @cached_property
     def key_issuer(self) -> "KeyIssuer":
         """Makes API keys."""
-        from secrets import token_bytes
-
         from metering.auth import KeyIssuer
 
-        return KeyIssuer(self.api_keys, self.clock, token_bytes)
+        return KeyIssuer(self.api_keys, self.clock, self.machine.token_bytes)
 
     # --- reading ---
 
@@ -317,12 +323,12 @@ class Wiring:
     @cached_property
     def stripe_driver(self) -> "StripeBillingDriver":
         """Everything that is sent to Stripe goes through this: the own key's, and the shadow's."""
-        from time import monotonic, sleep
-
         from metering.adapters.stripe_driver import StripeBillingDriver
         from metering.adapters.stripe_rate import CallRates, limits_of
 
-        rates = CallRates(limits_of(self.config), seconds=monotonic, sleep=sleep)
+        rates = CallRates(
+            limits_of(self.config), seconds=self.machine.seconds, sleep=self.machine.sleep
+        )
         return StripeBillingDriver.of(
             self.config,
             self.stripe_connection,
@@ -479,7 +485,7 @@ class Wiring:
         """Tells Stripe what changed counters add up to."""
         from metering.writer import Writer
 
-        return Writer(self._world, self.writer_desk)
+        return Writer(self._world, self.writer_desk, self.machine.threads)
 
     @cached_property
     def shadow_run(self) -> "ShadowRun":
@@ -510,7 +516,7 @@ class Wiring:
             self._apart_of(self.shadow_connection),
         )
         desk = DynamoWriterDesk(self.dynamodb, self.config, Role.SHADOW)
-        return Writer(world, desk)
+        return Writer(world, desk, self.machine.threads)
 
     @cached_property
     def _world(self) -> "World":
@@ -559,7 +565,8 @@ class Wiring:
                 self.rounds,
                 self.subscription_sync,
                 self.subscriptions,
-            )
+            ),
+            self.machine.threads,
         )
 
     @cached_property
@@ -615,7 +622,8 @@ class Wiring:
             FoundCustomers(self.stripe_connection),
         )
         signals = Signals(self.notices, self.meter_error_reports, self.suspects)
-        return Reconciler(sources, self.reports, signals, self.read_budget)
+        threads = self.machine.threads
+        return Reconciler(sources, self.reports, signals, self.read_budget, threads=threads)
 
     @cached_property
     def shadow_reports(self) -> "ports.Reports":
@@ -656,7 +664,8 @@ class Wiring:
             NoInvoiceLines(),
             FoundCustomers(self.shadow_connection),
         )
-        return Reconciler(sources, self.shadow_reports, None, self.shadow_read_budget)
+        reports, budget = self.shadow_reports, self.shadow_read_budget
+        return Reconciler(sources, reports, None, budget, threads=self.machine.threads)
 
 
 _current: Wiring | None = None

@@ -8,7 +8,7 @@ write, and Stripe knows each push by its identifier; the lease only saves work.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import batched
@@ -19,6 +19,7 @@ from metering.advance import Advance, Life, World
 from metering.errors import InvariantBrokenError
 from metering.ports import Cursor, Pass, SetupError, WriterDesk
 from metering.pusher import Happenings, Pauses
+from metering.threads import Threads
 from metering.work import Changed, Group, all_work, changed_work, groups, needy_work
 
 log = logging.getLogger("metering.writer")
@@ -44,7 +45,9 @@ THREADS = 16
 class Writer:
     """Runs of the push protocol over many streams."""
 
-    def __init__(self, world: World, desk: WriterDesk, *, threads: int = THREADS) -> None:
+    def __init__(
+        self, world: World, desk: WriterDesk, threads: Threads = ThreadPoolExecutor
+    ) -> None:
         self._world = world
         self._desk = desk
         self._threads = threads
@@ -66,8 +69,8 @@ class Writer:
         if fence is None:
             return {"skipped": "another writer holds the lease"}
         try:
-            with ThreadPoolExecutor(self._threads, "writer") as pool:
-                run = _Run(self._world, life, self._desk, fence, remaining, self._threads, pool)
+            with self._threads(THREADS, "writer") as pool:
+                run = _Run(self._world, life, self._desk, fence, remaining, pool)
                 return run.summary()
         finally:
             self._desk.end_lease(fence)
@@ -83,15 +86,13 @@ class _Run:
         desk: WriterDesk,
         fence: int,
         remaining: Remaining,
-        threads: int,
-        pool: ThreadPoolExecutor,
+        pool: Executor,
     ) -> None:
         self._world = world
         self._life = life
         self._desk = desk
         self._fence = fence
         self._remaining = remaining
-        self._threads = threads
         self._pool = pool
         self._pauses = Pauses(world.pushes, world.clock)
         self._happenings = Happenings()
@@ -151,7 +152,7 @@ class _Run:
         for batch in batched(wanted, GROUPS_AT_ONCE, strict=False):
             if not self._has_time():
                 return False
-            share = min(GROUPS_A_THREAD, ceil(len(batch) / self._threads))
+            share = min(GROUPS_A_THREAD, ceil(len(batch) / THREADS))
             parts = list(batched(batch, share, strict=False))
             for done in self._pool.map(self._advance, parts):
                 self._happenings.add(done)
