@@ -1,0 +1,278 @@
+"""Planted bugs: each patch in `bugs/` makes the product wrong in a known way, and must be found.
+
+A patch is a unified diff against the repository's root. Its first line says, after `# `, what it
+does wrong; a line `# seed: N` names a world that is known to find it. It is applied to a copy, in
+which a process of its own lives through worlds until one breaks. The process is forked from this
+one, which has imported what we use of others and nothing of ours, so that it starts quickly.
+"""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+ROOT = Path(__file__).parents[2]
+PATCHES = Path(__file__).with_name("bugs")
+COPIED = ("layers/metering", "functions", "infra", "local", "tests/simulation")
+OURS = ("metering", "functions", "infra", "local", "tests")
+THIRD_PARTY = (
+    "aws_lambda_powertools.event_handler",
+    "aws_lambda_powertools.event_handler.openapi.models",
+    "aws_lambda_powertools.utilities.data_classes",
+    "boto3.dynamodb.types",
+    "botocore.client",
+    "greenlet",
+    "pydantic",
+    "stripe",
+)
+CONTROL = "(nothing planted)"
+CONTROL_SEEDS = 25
+
+_fork = get_context("fork")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to plant, and how hard to look for it."""
+
+    names: tuple[str, ...] = ()
+    seeds: int = 2000
+    sample: int = 0
+    """Of so many first worlds, which share finds it is counted."""
+    jobs: int = 1
+    is_quick: bool = False
+    """Begin with the world that is known to find it."""
+    writes_hints: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A patch."""
+
+    path: Path
+    does: str
+    seed: int | None
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+        return self.path.stem
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of looking for a bug."""
+
+    name: str
+    does: str
+    seed: int | None = None
+    """The first world that found it."""
+    invariant: str = ""
+    sentence: str = ""
+    share: float | None = None
+    trouble: str = ""
+    """Why nobody could look."""
+    cpu_s: float = 0.0
+
+    @property
+    def is_right(self) -> bool:
+        """Whether a bug was found, and where none is planted, none."""
+        return not self.trouble and (self.seed is None) == (self.name == CONTROL)
+
+
+def bugs(names: Iterable[str] = ()) -> list[Bug]:
+    """The patches of these names; without any, all.
+
+    Raises:
+        LookupError: there is no such patch.
+    """
+    there = {path.stem: path for path in sorted(PATCHES.glob("*.patch"))}
+    unknown = [name for name in names if name not in there]
+    if unknown:
+        raise LookupError(f"there is no bug {', '.join(unknown)}; there are: {', '.join(there)}")
+    return [_bug(there[name]) for name in names or there]
+
+
+def _bug(path: Path) -> Bug:
+    head = [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
+    hints = [line.partition(":")[2] for line in head if line.startswith("# seed:")]
+    return Bug(path, head[0].removeprefix("# ") if head else "", int(hints[0]) if hints else None)
+
+
+def run(wanted: Wanted) -> int:
+    """Plant, look and tell; exit code 1 when one was not found."""
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=140)
+    try:
+        planted = bugs(wanted.names)
+    except LookupError as unknown:
+        console.print(f"error: {unknown}")
+        return 2
+    began = time.monotonic()
+    found = []
+    for one in look(planted, wanted):
+        console.print(_line(one), soft_wrap=True)
+        found.append(one)
+    console.print(_table(sorted(found, key=lambda one: one.name)))
+    cpu_s = sum(one.cpu_s for one in found)
+    console.print(f"{cpu_s:.0f} s of CPU, {time.monotonic() - began:.0f} s")
+    if wanted.writes_hints:
+        _write_hints(planted, found)
+    return int(not all(one.is_right for one in found))
+
+
+def _line(found: Found) -> str:
+    how = f"seed {found.seed}: {found.invariant}" if found.seed is not None else found.trouble
+    verdict = "[green]right[/]" if found.is_right else "[bold red]WRONG[/]"
+    return f"{verdict} {escape(found.name)}: {escape(how or 'nothing broke')}"
+
+
+def _table(found: Iterable[Found]) -> Table:
+    table = Table(title="Planted bugs", title_justify="left")
+    for head in ("bug", "what it does", "first seed", "worlds that find it", "breaks"):
+        table.add_column(head, justify="right" if "seed" in head or "worlds" in head else "left")
+    for one in found:
+        seed = "none" if one.seed is None else f"{one.seed:,}"
+        share = "" if one.share is None else f"{one.share:.1%}"
+        table.add_row(one.name, escape(one.does), seed, share, escape(one.trouble or one.invariant))
+    return table
+
+
+def _write_hints(planted: Iterable[Bug], found: Iterable[Found]) -> None:
+    """Write the first seed that finds a bug into its patch."""
+    seeds = {one.name: one.seed for one in found if one.seed is not None}
+    for bug in planted:
+        if bug.name in seeds:
+            first, *rest = bug.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            rest = [line for line in rest if not line.startswith("# seed:")]
+            lines = [first, f"# seed: {seeds[bug.name]}\n", *rest]
+            bug.path.write_text("".join(lines), encoding="utf-8")
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def look(planted: list[Bug], wanted: Wanted) -> Iterator[Found]:
+    """What became of each, as they end; first of a copy in which nothing is planted."""
+    for module in THIRD_PARTY:
+        importlib.import_module(module)
+    hints = [one.seed for one in planted if one.seed is not None]
+    control = hints if wanted.is_quick else [*hints, *range(CONTROL_SEEDS)]
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        waiting = [(Found(CONTROL, ""), None, control, 0)]
+        waiting += [
+            (Found(one.name, one.does), one.path, _seeds(one, wanted), wanted.sample)
+            for one in planted
+        ]
+        yield from _in_parallel(waiting, Path(folder), wanted.jobs)
+
+
+def _seeds(bug: Bug, wanted: Wanted) -> list[int]:
+    first = [bug.seed] if wanted.is_quick and bug.seed is not None else []
+    return [*first, *range(wanted.seeds)]
+
+
+def _in_parallel(waiting: list[Any], folder: Path, jobs: int) -> Iterator[Found]:
+    under_way: list[tuple[Any, Connection, Found]] = []
+    while waiting or under_way:
+        while waiting and len(under_way) < jobs:
+            found, patch, seeds, sample = waiting.pop(0)
+            copy = folder / found.name
+            here, there = _fork.Pipe(duplex=False)
+            process = _fork.Process(target=_plant, args=(there, copy, patch, seeds, sample))
+            process.start()
+            there.close()
+            under_way.append((process, here, found))
+        process, here, found = under_way.pop(0)
+        yield _answer(process, here, found)
+
+
+def _answer(process: Any, connection: Connection, found: Found) -> Found:
+    try:
+        answer: dict[str, Any] = connection.recv()
+    except EOFError:
+        answer = {"trouble": "its process died"}
+    process.join()
+    connection.close()
+    return replace(found, **answer)
+
+
+# --- in a process of its own ----------------------------------------------------------------------
+
+
+def _plant(
+    connection: Connection, copy: Path, patch: Path | None, seeds: list[int], sample: int
+) -> None:
+    """Make the copy, plant the bug, and live through worlds until one finds it."""
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    try:
+        _copy(copy)
+        _apply(copy, patch)
+        _move_to(copy)
+        answer = _search(seeds, sample)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
+        answer = {"trouble": f"{type(error).__name__}: {error}"}
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+    connection.send(answer | {"cpu_s": time.process_time()})
+
+
+def _copy(copy: Path) -> None:
+    """With compiled files, which hold as long as sources keep their times."""
+    for tree in COPIED:
+        shutil.copytree(ROOT / tree, copy / tree)
+
+
+def _apply(copy: Path, patch: Path | None) -> None:
+    if patch is None:
+        return
+    ask = ["git", "apply", "--whitespace=nowarn", str(patch)]
+    # Nothing above the copy may be taken for its repository.
+    env = os.environ | {"GIT_CEILING_DIRECTORIES": str(copy.parent)}
+    done = subprocess.run(ask, cwd=copy, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the patch does not apply: {done.stderr.strip()}")
+
+
+def _move_to(copy: Path) -> None:
+    """Import ours from the copy from now on, whoever has imported what before."""
+    for name in [one for one in sys.modules if one.partition(".")[0] in OURS]:
+        del sys.modules[name]
+    ours = {str(ROOT), str(ROOT / "layers/metering/python"), "", str(Path.cwd())}
+    others = [one for one in sys.path if one not in ours]
+    sys.path[:] = [str(copy), str(copy / "layers/metering/python"), *others]
+    os.chdir(copy)
+    importlib.invalidate_caches()
+    metering = importlib.import_module("metering")
+    assert str(metering.__file__).startswith(str(copy)), "the copy must be what is tested"
+
+
+def _search(seeds: list[int], sample: int) -> dict[str, Any]:
+    draw = importlib.import_module("tests.simulation.draw").draw
+    try_out = importlib.import_module("tests.simulation.trial").try_out
+    answer: dict[str, Any] = {}
+    caught = 0
+    for tried, seed in enumerate(seeds, start=1):
+        trial = try_out(draw(seed))
+        if trial.broken:
+            first = trial.broken[0]
+            caught += tried <= sample
+            told = {"seed": seed, "invariant": first.invariant, "sentence": first.sentence}
+            answer = answer or told
+        if answer and tried >= sample:
+            break
+    share = {"share": caught / min(sample, len(seeds))} if sample else {}
+    return answer | share
