@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from local import dynamodb_local
 from local.ports import free_port
@@ -18,7 +18,13 @@ os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "local")
 os.environ.setdefault("AWS_DEFAULT_REGION", dynamodb_local.REGION)
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=100)
-settings.load_profile("repeatable")
+settings.register_profile("nightly", deadline=None, max_examples=20_000, print_blob=True)
+# Mutants need to be noticed, not explained: no shrinking, and few examples for each of thousands.
+_SEEN_ONLY = (Phase.explicit, Phase.generate)
+settings.register_profile(
+    "mutation", derandomize=True, deadline=None, max_examples=20, phases=_SEEN_ONLY
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 _prefixes = (f"t{number}-" for number in itertools.count())
 

@@ -10,10 +10,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError as NoRouteError
-from aws_lambda_powertools.event_handler.openapi.exceptions import (
-    RequestUnsupportedContentType,
-    RequestValidationError,
-)
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
 from metering import quantity, times
@@ -100,8 +97,6 @@ def _callers_fault(error: Exception) -> Response[Any] | None:
             return answer({"error": error.error, "message": error.message}, error.status)
         case RequestValidationError():
             return _invalid(error)
-        case RequestUnsupportedContentType():
-            return _said(415, "Unsupported Media Type", "Send JSON as application/json")
         case IndexOffError():
             return _said(501, "Event index is off", _INDEX_OFF)
     return None

@@ -14,8 +14,18 @@ from metering import times
 ERROR_STATUSES = {
     400: "Something in the request is wrong; the message names it.",
     401: "No valid API key.",
-    403: "Another tenant was named, or the key lacks a scope.",
+    403: "Another tenant was named, or the caller may not do this.",
+    404: "Nothing stands at that name for this tenant, or at that path for anybody.",
+    409: "What stands there contradicts the request; nothing was changed.",
+    413: "The body is over 1 MiB.",
+    415: "The body is not sent as JSON.",
+    422: "The answer would take too much reading; the message says how to ask for less.",
+    500: "Our own fault; its details are in the log.",
+    501: "This deployment keeps no index of events by time.",
+    502: "Stripe is not set up here, or refuses our key.",
+    503: "Not now: nothing is wrong with the request, send it again.",
 }
+"""Every status of a refusal, and what it says wherever it is answered."""
 
 
 class Body(BaseModel):
@@ -26,11 +36,34 @@ class Body(BaseModel):
     )
 
 
+class RefusedCaller(Body):
+    """Why this caller may not ask that."""
+
+    error: str
+    message: str | None = None
+    """Only where `error` does not say it all."""
+
+
+class Fault(Body):
+    """One thing that is wrong with a request."""
+
+    path: list[str]
+    """Where it is: `body`, `query` or `path`, then names and positions."""
+    code: str
+    message: str
+
+
 class ErrorBody(Body):
     """Why a request was refused."""
 
     error: str
-    message: str | None = None
+    """Its kind in a few words."""
+    message: str
+    """What is wrong, where, and how to mend it."""
+    details: list[Fault] = Field([])
+    """Of a `Validation Error` that names fields: each fault by itself."""
+    status_code: int = 404
+    """Only of an unknown path."""
 
 
 def _printable(value: str) -> str:

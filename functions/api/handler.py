@@ -28,11 +28,12 @@ from functions.api import (
     routes_settings,
     routes_usage,
 )
-from functions.api.answers import refuse
+from functions.api.answers import JSON_TYPE, refuse
 from functions.api.call import Call
 from functions.api.description import document_of, page_of
 from metering import wiring
 from metering.auth import ANYONE, AuthError, MissingScopeError, OtherTenantError
+from metering.errors import BadRequestError
 
 
 def _read_json(text: str) -> Any:
@@ -74,11 +75,27 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     try:
         request = call.begin(event)
         with _one_at_a_time, call.answering(request):
-            answered = app.resolve(event, context)
+            answered = app.resolve(_as_json(event), context)
     except Exception as error:  # noqa: BLE001 (the one wrapper: whatever it is becomes an answer)
         answered = _written(_refuse(error, event, request))
     _count(event, request, answered["statusCode"], perf_counter() - started)
     return answered
+
+
+def _as_json(event: dict[str, Any]) -> dict[str, Any]:
+    """The event, its body taken for JSON; the router would try to read forms, which no route takes.
+
+    Raises:
+        BadRequestError: 415, the body says that it is something else.
+    """
+    kind = event["headers"].get("content-type", "").partition(";")[0].strip().lower()
+    if event.get("body") and kind not in {"", JSON_TYPE}:
+        raise BadRequestError(
+            f"The body was sent as {kind}; send JSON as {JSON_TYPE}",
+            status=415,
+            error="Unsupported Media Type",
+        )
+    return event | {"headers": event["headers"] | {"content-type": JSON_TYPE}}
 
 
 def _note_route(resolver: APIGatewayHttpResolver, next_middleware: NextMiddleware) -> Response[Any]:

@@ -48,7 +48,9 @@ Start = Annotated[
     ),
 ]
 Note = Annotated[str, Field(max_length=NOTE_CHARACTERS_MAX)]
-AdjustmentPath = Annotated[str, Path(max_length=1500)]
+ID_CHARACTERS_MAX = 1500
+AdjustmentPath = Annotated[str, Path(max_length=ID_CHARACTERS_MAX)]
+AdjustmentId = Annotated[str, Field(min_length=1, max_length=ID_CHARACTERS_MAX)]
 
 
 class NewAdjustment(Body):
@@ -62,7 +64,9 @@ class NewAdjustment(Body):
     delta: Annotated[
         Decimal,
         BeforeValidator(quantity.parse_delta),
-        WithJsonSchema({"type": "number", "description": "Of either sign, never 0."}),
+        WithJsonSchema(
+            {"type": "number", "not": {"const": 0}, "description": "Of either sign, never 0."}
+        ),
     ]
     """Added to the period's number, whatever the metric's aggregation."""
     reason: Literal["backfill", "correction", "promo", "credit", "manual"]
@@ -119,7 +123,7 @@ class DecidedAdjustment(MadeAdjustment):
     """True: it had been so before, and nothing was changed."""
 
 
-@serve(router, "GET /v1/adjustments", AdjustmentPage, tag="adjustments")
+@serve(router, "GET /v1/adjustments", AdjustmentPage, tag="adjustments", may={422, 501})
 def list_adjustments(  # noqa: PLR0913, PLR0917 (one argument per query parameter)
     tenant_id: TenantQuery = None,
     metric: MetricFilter = None,
@@ -166,7 +170,7 @@ def get_adjustment(adjustment_id: AdjustmentPath, tenant_id: TenantQuery = None)
     return answer(AdjustmentState(**_fields(found)))
 
 
-@serve(router, "POST /v1/adjustments", MadeAdjustment, tag="adjustments", status=201)
+@serve(router, "POST /v1/adjustments", MadeAdjustment, tag="adjustments", status=201, may={409})
 def create_adjustment(sent: Annotated[NewAdjustment, FromBody()]) -> Response[Any]:
     """Make a pending adjustment; it counts once it is approved."""
     current = call.current()
@@ -231,7 +235,13 @@ class Revert(Body):
     note: Note = ""
 
 
-@serve(router, "POST /v1/adjustments/<adjustment_id>/approve", DecidedAdjustment, tag="adjustments")
+@serve(
+    router,
+    "POST /v1/adjustments/<adjustment_id>/approve",
+    DecidedAdjustment,
+    tag="adjustments",
+    may={409},
+)
 def approve_adjustment(adjustment_id: AdjustmentPath) -> Response[Any]:
     """Have a pending adjustment count, once however often it is approved."""
     tenant = call.current().tenant_with(Scope.PROJECT_WRITE)
@@ -239,7 +249,13 @@ def approve_adjustment(adjustment_id: AdjustmentPath) -> Response[Any]:
     return answer(_decided(decision))
 
 
-@serve(router, "POST /v1/adjustments/<adjustment_id>/revert", DecidedAdjustment, tag="adjustments")
+@serve(
+    router,
+    "POST /v1/adjustments/<adjustment_id>/revert",
+    DecidedAdjustment,
+    tag="adjustments",
+    may={409},
+)
 def revert_adjustment(
     adjustment_id: AdjustmentPath, sent: Annotated[Revert | None, FromBody()] = None
 ) -> Response[Any]:
@@ -261,7 +277,7 @@ class Approvals(Body):
     """Which pending adjustments are approved, and why."""
 
     tenant_id: str | None = None
-    adjustment_ids: Annotated[list[str], Field(min_length=1, max_length=APPROVALS_MAX)]
+    adjustment_ids: Annotated[list[AdjustmentId], Field(min_length=1, max_length=APPROVALS_MAX)]
     reason: Note = ""
 
 

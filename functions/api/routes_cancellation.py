@@ -56,7 +56,13 @@ class CancellationState(Body):
     """What Stripe was not told; empty unless it was forced."""
 
 
-@serve(router, "POST /v1/customers/<customer_ref>/cancel", CancellationState, tag="customers")
+@serve(
+    router,
+    "POST /v1/customers/<customer_ref>/cancel",
+    CancellationState,
+    tag="customers",
+    may={409, 502},
+)
 def cancel_subscription(
     customer_ref: Annotated[CustomerName, Path()],
     sent: Annotated[CancellationAsked, FromBody()],

@@ -61,6 +61,7 @@ class CorrectionState(Body):
     CorrectionState,
     tag="reconciliation",
     status=201,
+    may={404, 409, 502},
 )
 def approve_correction(sent: Annotated[NewCorrection, FromBody()]) -> Response[Any]:
     """Have Stripe's total changed to cancel what others wrote; what was used stays as it is.

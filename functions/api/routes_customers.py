@@ -93,7 +93,7 @@ def get_customer(customer_ref: CustomerPath, tenant_id: TenantQuery = None) -> R
     return answer(_state(wiring.current().settings.customer(tenant, CustomerRef(customer_ref))))
 
 
-@serve(router, "PUT /v1/customers/<customer_ref>", CustomerState, tag="customers")
+@serve(router, "PUT /v1/customers/<customer_ref>", CustomerState, tag="customers", may={502})
 def put_customer(
     customer_ref: CustomerPath,
     sent: Annotated[CustomerChange, FromBody()],
@@ -106,7 +106,7 @@ def put_customer(
     return answer(_state(_put(tenant, CustomerRef(customer_ref), sent)))
 
 
-@serve(router, "PUT /v1/customers", CustomerState, tag="customers")
+@serve(router, "PUT /v1/customers", CustomerState, tag="customers", may={404, 502})
 def put_customer_named_in_body(
     sent: Annotated[CustomerChange, FromBody()], tenant_id: TenantQuery = None
 ) -> Response[Any]:

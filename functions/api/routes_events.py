@@ -20,6 +20,7 @@ from functions.api.routes_quarantine import SetAside, set_aside_of
 from functions.api.routing import new_router, serve
 from metering import wiring
 from metering.auth import Scope
+from metering.errors import BadRequestError
 from metering.event import LedgerEntry, Source
 from metering.event_list import EventQuery, Order
 from metering.names import CustomerRef, IdempotencyKey, Metric, TenantId
@@ -81,7 +82,7 @@ def event_of(entry: LedgerEntry) -> Event:
     )
 
 
-@serve(router, "GET /v1/events", EventPage, tag="events")
+@serve(router, "GET /v1/events", EventPage, tag="events", may={422, 501})
 def list_events(  # noqa: PLR0913, PLR0917 (one argument per query parameter)
     tenant_id: TenantQuery = None,
     metric: MetricFilter = None,
@@ -96,6 +97,8 @@ def list_events(  # noqa: PLR0913, PLR0917 (one argument per query parameter)
 ) -> Response[Any]:
     """List accepted events, newest first unless told otherwise; both times are included."""
     tenant = call.current().tenant_with(Scope.PROJECT_READ, Scope.EVENTS_READ)
+    if start_time and end_time and end_time < start_time:
+        raise BadRequestError("endTime: lies before startTime", error="Validation Error")
     page = wiring.current().event_list.page(
         EventQuery(
             tenant=tenant,
@@ -172,7 +175,7 @@ class TraceAnswer(Body):
     set_aside: list[SetAside]
 
 
-@serve(router, "GET /v1/events/trace", TraceAnswer, tag="events")
+@serve(router, "GET /v1/events/trace", TraceAnswer, tag="events", may={404})
 def trace_event(
     idempotency_key: Annotated[str, Query(alias="idempotencyKey", min_length=1, max_length=300)],
     tenant_id: TenantQuery = None,

@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler import Response
 import metering
 from functions.api.answers import answer
 from functions.api.fields import Body, Quantity, When
-from functions.api.routing import new_router, serve
+from functions.api.routing import new_router, refusals, serve_anyone, success
 from metering import wiring
 from metering.errors import NotFoundError
 from metering.readiness import Ready
@@ -25,6 +25,12 @@ class Alive(Body):
 
     status: str
     timestamp: When
+
+
+class Live(Body):
+    """The process answers, and that is all."""
+
+    status: str
 
 
 class ReadyMetrics(Body):
@@ -48,19 +54,27 @@ class ReadyAnswer(Body):
     metrics: ReadyMetrics
 
 
-@serve(router, "GET /health", Alive, tag="health")
+@serve_anyone(router, "GET /health", {200: success(Alive)}, tag="health")
 def health() -> Response[Any]:
     """The process answers; nothing else was asked."""
     return answer(Alive(status="ok", timestamp=wiring.current().clock.now()))
 
 
-@serve(router, "GET /health/live", tag="health")
+@serve_anyone(router, "GET /health/live", {200: success(Live)}, tag="health")
 def live() -> Response[Any]:
     """The process answers."""
-    return answer({"status": "alive"})
+    return answer(Live(status="alive"))
 
 
-@serve(router, "GET /health/ready", ReadyAnswer, tag="health")
+@serve_anyone(
+    router,
+    "GET /health/ready",
+    {
+        200: success(ReadyAnswer),
+        503: success(ReadyAnswer) | {"description": "A check has failed."},
+    },
+    tag="health",
+)
 def ready() -> Response[Any]:
     """Tables, Stripe and the writer were asked; 503 names what did not answer."""
     found = wiring.current().readiness.now()
@@ -84,7 +98,15 @@ def _seconds(lag: timedelta | None) -> Decimal | None:
     return None if lag is None else Decimal(lag // _MILLISECOND) / 1000
 
 
-@serve(router, "GET /metrics", tag="health")
+@serve_anyone(
+    router,
+    "GET /metrics",
+    {
+        200: {"description": "Success", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **refusals({404}),
+    },
+    tag="health",
+)
 def metrics() -> Response[Any]:
     """Numbers of this process as Prometheus reads them."""
     wired = wiring.current()

@@ -160,7 +160,14 @@ def list_mappings(
     )
 
 
-@serve(router, "POST /v1/mappings", MappingState, tag="mappings", status=201)
+@serve(
+    router,
+    "POST /v1/mappings",
+    MappingState,
+    tag="mappings",
+    status=201,
+    may={404, 409, 502},
+)
 def add_mapping(sent: Annotated[NewMapping, FromBody()]) -> Response[Any]:
     """Map a metric onto a Stripe meter; 409 while another mapping of the metric is active."""
     tenant = call.current().tenant_with(*WRITE)
@@ -209,7 +216,7 @@ def _new(sent: NewMapping, tenant: TenantId) -> Mapping:
     )
 
 
-@serve(router, "GET /v1/mappings/legacy-plan", LegacyPlan, tag="mappings")
+@serve(router, "GET /v1/mappings/legacy-plan", LegacyPlan, tag="mappings", may={404, 502})
 def get_legacy_plan(
     price_id: Annotated[StripeId, Query(alias="priceId")] = "",
     stripe_account: Annotated[StripeId, Query(alias="stripeAccount")] = "",
@@ -233,7 +240,7 @@ def get_mapping(mapping_id: MappingId, tenant_id: TenantQuery = None) -> Respons
     return answer(_state(_standing(tenant, mapping_id)))
 
 
-@serve(router, "PUT /v1/mappings/<mapping_id>", MappingState, tag="mappings")
+@serve(router, "PUT /v1/mappings/<mapping_id>", MappingState, tag="mappings", may={409, 502})
 def change_mapping(
     mapping_id: MappingId,
     sent: Annotated[MappingChange, FromBody()],
@@ -261,7 +268,7 @@ def _meter_asked(before: Mapping, sent: MappingChange) -> MeterAsked:
     )
 
 
-@serve(router, "DELETE /v1/mappings/<mapping_id>", tag="mappings", status=204)
+@serve(router, "DELETE /v1/mappings/<mapping_id>", tag="mappings", status=204, may={409})
 def delete_mapping(mapping_id: MappingId, tenant_id: TenantQuery = None) -> Response[Any]:
     """Forget a mapping; the metric is counted on, and told nobody. Gone already is gone, too."""
     tenant = call.current().tenant_with(*WRITE)

@@ -121,7 +121,7 @@ def list_pushes(
     return answer([_stream(one) for one in chosen])
 
 
-@serve(router, "POST /v1/pushes/<stream_id>/decision", StreamInNeed, tag="pushes")
+@serve(router, "POST /v1/pushes/<stream_id>/decision", StreamInNeed, tag="pushes", may={409})
 def decide_push(
     stream_id: Annotated[str, Path()],
     made: Annotated[DecisionMade, FromBody()],

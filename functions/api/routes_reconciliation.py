@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from functions.api import call
 from functions.api.answers import answer
 from functions.api.fields import Body, CustomerQuery, MetricName, Quantity, TenantQuery, When
-from functions.api.routing import new_router, serve
+from functions.api.routing import new_router, serve, success
 from metering import quantity, reconciliation_summary, wiring
 from metering.auth import Scope
 from metering.counter import CounterKey
@@ -43,14 +43,30 @@ READS_MAX = 50
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
+MONTH_PATTERN = r"^(?!0000)[0-9]{4}-(0[1-9]|1[0-2])$"
+
+
 def _month(value: str) -> str:
-    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", value) or value < "0001":
+    if not re.fullmatch(MONTH_PATTERN, value):
         raise ValueError("must be a month, YYYY-MM")
     return value
 
 
+def _or_csv(model: Any) -> dict[str, Any]:
+    """What the document says of an answer that comes as JSON or, asked for, as a CSV file."""
+    said = success(model)
+    said["content"]["text/csv"] = {"schema": {"type": "string"}}
+    said["headers"] = {
+        "content-disposition": {
+            "description": "Of CSV: the file's name.",
+            "schema": {"type": "string"},
+        }
+    }
+    return said
+
+
 Month = Annotated[
-    str, AfterValidator(_month), WithJsonSchema({"type": "string", "format": "YYYY-MM"})
+    str, AfterValidator(_month), WithJsonSchema({"type": "string", "pattern": MONTH_PATTERN})
 ]
 
 
@@ -203,7 +219,13 @@ class PeriodReport(Body):
     """Of mappings with a shadow; null while there was none. No sum above includes it."""
 
 
-@serve(router, "GET /v1/reconciliation/<period>", PeriodReport, tag="reconciliation")
+@serve(
+    router,
+    "GET /v1/reconciliation/<period>",
+    PeriodReport,
+    tag="reconciliation",
+    responses={200: _or_csv(PeriodReport)},
+)
 def period_report(
     period: Annotated[Month, Path()],
     tenant_id: TenantQuery = None,
@@ -356,7 +378,7 @@ def _summary(rows: Sequence[Row]) -> RowSummary:
 # --- one row, now ---------------------------------------------------------------------------------
 
 
-@serve(router, "GET /v1/reconciliation/<period>/rows", RowsNow, tag="reconciliation")
+@serve(router, "GET /v1/reconciliation/<period>/rows", RowsNow, tag="reconciliation", may={502})
 def rows_now(
     period: Annotated[Month, Path()],
     customer_ref: CustomerQuery,
@@ -432,7 +454,13 @@ class ReconciliationSummary(Body):
     overall: OverallDrift
 
 
-@serve(router, "GET /v1/reconciliation/summary", ReconciliationSummary, tag="reconciliation")
+@serve(
+    router,
+    "GET /v1/reconciliation/summary",
+    ReconciliationSummary,
+    tag="reconciliation",
+    responses={200: _or_csv(ReconciliationSummary)},
+)
 def summary(
     period_start: Annotated[Month, Query(alias="periodStart")],
     period_end: Annotated[Month, Query(alias="periodEnd")],
@@ -517,7 +545,14 @@ class RunAnswer(Body):
     period: str
 
 
-@serve(router, "POST /v1/reconciliation/run", RunAnswer, tag="reconciliation", status=202)
+@serve(
+    router,
+    "POST /v1/reconciliation/run",
+    RunAnswer,
+    tag="reconciliation",
+    status=202,
+    may={502},
+)
 def run(sent: Annotated[RunRequest, FromBody()]) -> Response[Any]:
     """Reconcile the caller's tenant now."""
     tenant = call.current().tenant_with(*WRITE)

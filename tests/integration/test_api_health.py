@@ -293,16 +293,18 @@ def test_the_document_describes_every_route_and_ingest(document: Any) -> None:
         "/v1/reconciliation/{period}",
         "/v1/reconciliation/{period}/rows",
         "/v1/settings",
+        "/v1/stripe/webhook",
         "/v1/usage/current",
         "/v1/usage/history",
     }
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            assert operation["summary"].endswith((".", "?")) or path.endswith("ingest"), path
+            has_summary = operation["summary"].endswith((".", "?"))
+            assert has_summary or operation["operationId"] in {"ingest", "stripe_webhook"}, path
             assert operation["responses"].keys() >= {"400", "401"} or path.startswith(
-                ("/health", "/metrics")
+                ("/health", "/metrics", "/v1/stripe")
             ), (path, method)
-            assert "422" not in operation["responses"], (path, method)
+            assert "HTTPValidationError" not in json.dumps(operation), (path, method)
 
 
 def test_quantities_are_described_as_numbers(document: Any) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 type Item = dict[str, Any]
 
 _NEW = "attribute_not_exists(pk)"
+_SORT_KEY_BYTES_MAX = 1024
+"""DynamoDB's limit. A late event's id holds its idempotency key, and can be longer."""
 _TEXTS = ("actor", "note", "request_id", "parent", "approved_by", "approval_reason", "reverted_by")
 
 
@@ -103,7 +106,13 @@ def _replace(table: str, adjustment: Adjustment, standing: Status) -> Item:
 
 
 def _key(tenant: TenantId, adjustment_id: str) -> Item:
-    return {"pk": {"S": join(tenant)}, "sk": {"S": adjustment_id}}
+    return {"pk": {"S": join(tenant)}, "sk": {"S": _sort_key(adjustment_id)}}
+
+
+def _sort_key(adjustment_id: str) -> str:
+    """The id; of one that is too long its digest, and the id stands in the item."""
+    raw = adjustment_id.encode()
+    return adjustment_id if len(raw) <= _SORT_KEY_BYTES_MAX else f"sha256:{sha256(raw).hexdigest()}"
 
 
 def _to_item(adjustment: Adjustment) -> Item:
@@ -118,6 +127,7 @@ def _to_item(adjustment: Adjustment) -> Item:
     return (
         _key(adjustment.tenant, adjustment.id)
         | {
+            "id": {"S": adjustment.id},
             "metric": {"S": adjustment.metric},
             "customer": {"S": adjustment.customer},
             "delta": {"N": quantity.canonical(adjustment.delta)},
@@ -132,7 +142,7 @@ def _to_item(adjustment: Adjustment) -> Item:
 def _from_item(item: Mapping[str, Any]) -> Adjustment:
     (tenant,) = split(item["pk"]["S"])
     return Adjustment(
-        id=item["sk"]["S"],
+        id=item["id"]["S"],
         tenant=TenantId(tenant),
         metric=Metric(item["metric"]["S"]),
         customer=CustomerRef(item["customer"]["S"]),
