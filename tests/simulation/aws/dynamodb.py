@@ -18,7 +18,7 @@ from infra.tables import Table
 from tests.simulation.aws import known, partiql
 from tests.simulation.aws.errors import InvalidError, refusal
 from tests.simulation.aws.expressions import NO_NAMES, changes_of, program_of, values_of
-from tests.simulation.aws.items import Item, Row, Value, normal
+from tests.simulation.aws.items import Item, Row, Value, normal, row_of
 from tests.simulation.aws.reading import asked_range, check_filter, entry_of, page_of, projected
 from tests.simulation.aws.shelf import Entry, Key, Shelf
 from tests.simulation.aws.stored_table import StoredTable
@@ -33,6 +33,7 @@ from tests.simulation.aws.writing import (
     key_in,
     key_of,
     put,
+    put_row,
     standing,
     update,
 )
@@ -51,6 +52,7 @@ _CONDITION_FAILED = "The conditional request failed"
 
 type _Params = Mapping[str, Any]
 type _Answer = dict[str, Any]
+type _Parsed = tuple[partiql.Statement, list[Value], Row | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,21 +293,15 @@ class MemoryDynamoDB:
         statements = params["Statements"]
         if not 0 < len(statements) <= WRITES_MAX:
             raise InvalidError("Member must have length less than or equal to 25")
-        parsed = [self._parsed(one) for one in statements]
-        places = [self._place(statement, given) for statement, given in parsed]
+        parsed = [_parsed(one) for one in statements]
+        places = [self._place(statement, given) for statement, given, _ in parsed]
         check_distinct(places, "Provided list of item keys contains duplicates")
         return {
             "Responses": [
-                {"TableName": statement.table} | self._execute_statement(statement, given, request)
-                for (statement, given), request in zip(parsed, statements, strict=True)
+                {"TableName": one[0].table} | self._execute_statement(one, request)
+                for one, request in zip(parsed, statements, strict=True)
             ]
         }
-
-    def _parsed(self, request: _Params) -> tuple[partiql.Statement, list[Value]]:
-        """A statement and its parameters in normal form."""
-        known.check("BatchExecuteStatement's statement", request)
-        statement = partiql.statement_of(request["Statement"])
-        return statement, [normal(one) for one in request.get("Parameters", ())]
 
     def _place(self, statement: partiql.Statement, given: Sequence[Value]) -> tuple[str, ...]:
         """The table and the key that a statement writes to."""
@@ -313,27 +309,25 @@ class MemoryDynamoDB:
         key = partiql.key_values(statement, given, names)
         return statement.table, *(value.get("S", "") for value in key.values())
 
-    def _execute_statement(
-        self, statement: partiql.Statement, given: Sequence[Value], request: _Params
-    ) -> _Answer:
+    def _execute_statement(self, parsed: _Parsed, request: _Params) -> _Answer:
         """Nothing, or the error of this statement alone."""
         if code := self._weather.statement_errors():
             return _failed(code, "Not now")
+        statement, given, row = parsed
         try:
             partiql.check_count(statement, given)
             table = self._table(statement.table)
-            if isinstance(statement, partiql.Insert):
-                return self._insert(table, statement, given)
-            return self._guarded_update(table, statement, given, request)
+            if isinstance(statement, partiql.Update):
+                return self._guarded_update(table, statement, given, request)
+            assert row is not None
+            return self._insert(table, row)
         except InvalidError as error:
             return _failed("ValidationError", str(error))
         except _NoTableError:
             return _failed("ResourceNotFound", "Requested resource not found")
 
-    def _insert(
-        self, table: StoredTable, statement: partiql.Insert, given: Sequence[Value]
-    ) -> _Answer:
-        write = put(table, {"Item": dict(zip(statement.places, given, strict=True))})
+    def _insert(self, table: StoredTable, row: Row) -> _Answer:
+        write = put_row(table, row)
         if write.before is not None:
             return _failed("DuplicateItem", "Duplicate primary key exists in table")
         self._commit([write])
@@ -392,6 +386,17 @@ class MemoryDynamoDB:
             message = "The token of an earlier request came with other parameters"
             raise refusal(code, message, "TransactWriteItems")
         return True
+
+
+def _parsed(request: _Params) -> _Parsed:
+    """A statement, its parameters in normal form, and the item that it inserts."""
+    known.check("BatchExecuteStatement's statement", request)
+    statement = partiql.statement_of(request["Statement"])
+    parameters = request.get("Parameters", ())
+    if isinstance(statement, partiql.Update) or len(parameters) != statement.parameters:
+        return statement, [normal(one) for one in parameters], None
+    row = row_of(dict(zip(statement.places, parameters, strict=True)))
+    return statement, list(row.item.values()), row
 
 
 def _change(write: Write, *, by_ttl: bool) -> Change:

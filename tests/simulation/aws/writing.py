@@ -42,11 +42,16 @@ class Write:
 
 def put(table: StoredTable, params: Mapping[str, Any]) -> Write:
     """Put a whole item in the place of what stands at its key."""
-    row = row_of(params["Item"])
+    write = put_row(table, row_of(params["Item"]))
+    write.holds = _holds(write.before, params)
+    return write
+
+
+def put_row(table: StoredTable, row: Row) -> Write:
+    """The same without a condition."""
     key = key_in(table, row.item)
     _check_index_keys(table, row)
-    before = table.own.rows.get(key)
-    return Write(table, key, before, row, _holds(before, params))
+    return Write(table, key, table.own.rows.get(key), row)
 
 
 def delete(table: StoredTable, params: Mapping[str, Any]) -> Write:
