@@ -254,6 +254,20 @@ def test_each_period_of_an_anchored_customer_has_its_own_row(world: BillingWorld
     assert rows("2026-11") == [(anchor, Decimal(2), Decimal(2))]
 
 
+def test_a_period_that_ended_just_now_is_compared_though_it_began_two_months_ago(
+    world: BillingWorld,
+) -> None:
+    anchor = datetime.fromisoformat("2026-10-31T12:30:30+00:00")
+    world.customer("cus_B", anchor=anchor)
+    world.use("1", customer="cus_B")
+    world.write()
+    world.set_time(datetime.fromisoformat("2026-12-01T12:00:00+00:00"))
+    world.reconcile()
+
+    (row,) = (row for row in world.report("2026-10").rows if row.period.start == anchor)
+    assert numbers(row) == [1, 1, 1, 1]
+
+
 # --- reports --------------------------------------------------------------------------------------
 
 

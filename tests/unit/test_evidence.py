@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
+
 from metering.drill_down import DrillDown, Reads, Total
 from metering.evidence import MinuteSeen, Sign, Told, paired, sign_of
 from metering.names import Identifier
@@ -107,6 +109,29 @@ def test_without_reads_a_search_finds_nothing_and_says_that_it_is_not_complete()
     evidence = search.search({})
 
     assert (list(evidence.minutes), evidence.is_complete) == ([], False)
+
+
+@pytest.mark.parametrize("length", [HOUR, 2 * HOUR - MINUTE, timedelta(days=1)])
+def test_a_push_in_the_broken_hour_that_begins_a_period_is_missing_once(length: timedelta) -> None:
+    period = Span(NOON + timedelta(minutes=37), NOON + timedelta(minutes=37) + length)
+    pushes = [
+        a_push(5, at=period.start + MINUTE),
+        a_push(7, at=period.end - 2 * MINUTE, seq=2),
+    ]
+    search = DrillDown(
+        FakeBilling(),
+        Reads(100, 100),
+        Total(TARGET, "mtr_1", period),
+        lambda: [(STREAM, pushes)],
+        list,
+        NOON + timedelta(days=2),
+    )
+
+    evidence = search.search({})
+
+    assert [(one.at, one.effect) for one in evidence.minutes] == [
+        (push.occurred_at, push.delta) for push in pushes
+    ]
 
 
 def test_reads_that_close_a_period_go_through_when_none_are_left() -> None:

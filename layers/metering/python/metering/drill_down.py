@@ -129,7 +129,8 @@ class DrillDown:
         # Our pushes after Stripe's numbers: what is told meanwhile is then missing for a moment,
         # which passes for lag, and never in excess.
         self._minutes = told_by_minute(self.own())
-        told = {_floor_hour(at) for at in self._minutes} - {span.start for span, _ in seen}
+        read = {hour for span, _ in seen for hour in _hours_of(span)}
+        told = {_floor_hour(at) for at in self._minutes} - read
         silent = [(Span(start, start + HOUR), 0) for start in told]
         for span, total in sorted([*seen, *silent]):
             yield SpanSeen(span, expected_in(self._minutes, span), total)
@@ -222,6 +223,14 @@ def _edges(period: Span) -> tuple[tuple[Span, Span], tuple[Span, Span]]:
 
 def _floor_hour(instant: datetime) -> datetime:
     return instant.replace(minute=0, second=0, microsecond=0)
+
+
+def _hours_of(span: Span) -> Iterator[datetime]:
+    """The starts of the hours that a span of time lies in; it may begin and end within them."""
+    hour = _floor_hour(span.start)
+    while hour < span.end:
+        yield hour
+        hour += HOUR
 
 
 def _ceil_hour(instant: datetime) -> datetime:

@@ -42,6 +42,9 @@ READS_MAX = 1_000
 """Requests for reading made to Stripe in one run."""
 DOUBT_LASTS = timedelta(days=2)
 """How long a report that names no push is kept in mind."""
+ENDED_LATELY = timedelta(days=7)
+"""A period that ended within this is still compared, whenever it began: its invoice, and its rows
+afterwards, are looked at for days."""
 
 
 class Signals(NamedTuple):
@@ -136,14 +139,19 @@ class Reconciler:
     def months(self, tenant: TenantId | None = None) -> list[str]:
         """The months in which periods begin that are open: this one and the one before.
 
-        And where a tenant's customers have longer periods, those in which these began.
+        And those in which the periods of a tenant's customers began that are open or ended lately:
+        one from the 30th of November to the 31st of December is closed in January.
         """
         now = self._sources.clock.now()
         months = {f"{now:%Y-%m}", f"{now.replace(day=1) - timedelta(days=1):%Y-%m}"}
         if tenant is not None:
             known = self._sources.counters.known(tenant)
             customers = customers_of((line.counter for line in known), self._sources.settings)
-            starts = {one.calendar.period_of(now).start for one in customers.values()}
+            starts = {
+                one.calendar.period_of(at).start
+                for one in customers.values()
+                for at in (now, now - ENDED_LATELY)
+            }
             months |= {f"{start:%Y-%m}" for start in starts}
         return sorted(months, reverse=True)
 
