@@ -83,11 +83,18 @@ class Rebuilder:
     def request(self, tenant: TenantId) -> RebuildReport:
         """Open the next epoch; while one is open already, tell its state."""
         epochs = self._epochs.read(tenant)
-        if epochs.next_cut_at is None:
-            cut_at = self._clock.now() + self._lead
+        if epochs.next_cut_at is not None:
+            return RebuildReport(tenant, "settling", epochs.next_cut_at)
+        cut_at = self._clock.now() + self._lead
+        try:
             self._epochs.change(tenant, epochs, epochs.opened(cut_at))
-            return RebuildReport(tenant, "requested", cut_at)
-        return RebuildReport(tenant, "settling", epochs.next_cut_at)
+        except ConflictError:
+            # Another request was faster, or our own was repeated after its answer was lost.
+            opened_at = self._epochs.read(tenant).next_cut_at
+            if opened_at is None:
+                raise
+            return RebuildReport(tenant, "settling", opened_at)
+        return RebuildReport(tenant, "requested", cut_at)
 
     def advance(self) -> list[RebuildReport]:
         """Take every rebuild under way as far as time allows."""
