@@ -76,7 +76,9 @@ class Aggregator:
         """
         placed = self._place(records)
         by_lane = self._by_lane(shard, placed)
-        buckets = {BucketKey(counter_of(record.entry.event), start) for record, start in placed}
+        buckets = dict.fromkeys(
+            BucketKey(counter_of(record.entry.event), start) for record, start in placed
+        )
         # Listed before and marked after: no counter is ever unlisted, no change unmarked.
         self._lanes.list_counters(_newest(records))
         self._set_aside([_unreadable(record, self._clock.now()) for record in unreadable])
@@ -102,7 +104,7 @@ class Aggregator:
         customers = {
             tenant: self._settings.customers(tenant, wanted) for tenant, wanted in refs.items()
         }
-        named = {(one.entry.event.tenant, one.entry.event.metric) for one in records}
+        named = dict.fromkeys((one.entry.event.tenant, one.entry.event.metric) for one in records)
         widths = {name: self._settings.metric(*name).bucket for name in named}
         return [_placed(record, customers, widths) for record in records]
 
@@ -112,21 +114,21 @@ class Aggregator:
         """Advance every lane; the position to come again from, and how many were unfoldable."""
         self._warm_up(by_lane)
         unfoldable: set[str] = set()
-        pending, failed = set(by_lane), set[LaneKey]()
+        pending, failed = list(by_lane), set[LaneKey]()
         for _ in range(ROUNDS_MAX):
             steps = self._steps(by_lane, pending)
             # Before the lane passes them: once it has, nobody meets these records again.
             unfoldable |= self._set_unfoldable_aside(steps.values())
             moves = [(key, step) for key, step in steps.items() if step.after is not step.before]
-            refused = set()
+            refused = []
             for (key, _), outcome in zip(moves, self._lanes.write(moves), strict=True):
                 self._keep_warm(key, outcome)
                 failed |= {key} if isinstance(outcome, WriteFailed) else set()
-                refused |= {key} if isinstance(outcome, Refused) else set()
+                refused += [key] if isinstance(outcome, Refused) else []
             pending = refused
             if not pending:
                 break
-        return _first_position(by_lane, failed | pending), len(unfoldable)
+        return _first_position(by_lane, failed.union(pending)), len(unfoldable)
 
     def _warm_up(self, by_lane: LaneRecords) -> None:
         cold = [key for key in by_lane if key not in self._warm]

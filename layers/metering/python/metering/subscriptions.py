@@ -205,7 +205,7 @@ class SubscriptionSync:
         A bucket is cut by the calendar that is known when an event is counted; so usage that came
         between the change of a subscription and our learning of it stands on the wrong side.
         """
-        cuts = {era.begins_at for era in set(before.eras) ^ set(after.eras)}
+        cuts = sorted({era.begins_at for era in set(before.eras) ^ set(after.eras)})
         if not any(self._is_counted_across(after, cut) for cut in cuts):
             return
         log.warning(

@@ -164,7 +164,7 @@ class Survey:
             work = self._work(streams, pool)
             self._totals.read(self._wishes(streams, work), pool)
             streams = self._streams()
-            parts = {(one.counter.customer, one.period) for one in work}
+            parts = dict.fromkeys((one.counter.customer, one.period) for one in work)
             usage = dict(pool.map(self._usage, parts))
             ledger = self._recounts(work, usage, pool)
             readings = self._readings(streams)
@@ -191,18 +191,18 @@ class Survey:
                 if period.start <= min(line.newest, self.now):
                     found.add(Work(line.counter, period))
         if asked.only:
-            return [one for one in found if one.counter == asked.only]
+            return sorted(one for one in found if one.counter == asked.only)
         if asked.customers is not None:
-            return [one for one in found if one.counter.customer in asked.customers]
-        settled = {one for one in found if self._is_settled(one, streams.get(one, []))}
-        return [*(found - settled), *self._counted_since(settled, pool)]
+            return sorted(one for one in found if one.counter.customer in asked.customers)
+        settled = sorted(one for one in found if self._is_settled(one, streams.get(one, [])))
+        return [*sorted(found.difference(settled)), *self._counted_since(settled, pool)]
 
     def _counted_since(self, settled: Collection[Work], pool: Executor) -> list[Work]:
         """Those whose counters hold another number than their rows: something came very late.
 
         Whatever the tenant's policy makes of it, the next report shows it.
         """
-        parts = {(one.counter.customer, one.period) for one in settled}
+        parts = dict.fromkeys((one.counter.customer, one.period) for one in settled)
         usage = dict(pool.map(self._usage, parts))
         return [one for one in settled if self._value(one, usage) != self._former[one].counted]
 
@@ -339,7 +339,7 @@ class Survey:
     def _neighbours(self, streams: Iterable[PushStream], wanted: Total) -> Histories:
         """What the same counters told in the periods before and after."""
         found = []
-        for counter in {stream.key.counter for stream in streams}:
+        for counter in sorted({stream.key.counter for stream in streams}):
             customer = self._sources.settings.customer(counter.tenant, counter.customer)
             for instant in (wanted.period.start - MOMENT, wanted.period.end):
                 period = customer.calendar.period_of(instant)
@@ -547,7 +547,7 @@ class Survey:
             return facts
         findings = self._inventory.of_mapping(mapping)
         if _differs(facts):
-            for customer in {stream.key.target.customer for stream in facts.streams}:
+            for customer in sorted({stream.key.target.customer for stream in facts.streams}):
                 findings += self._inventory.of_customer(customer, mapping)
         return replace(facts, inventory=findings)
 

@@ -121,7 +121,7 @@ def customers_of(counters: Iterable[CounterKey], settings: Settings) -> Customer
         refs[counter.tenant].add(counter.customer)
     return {
         (tenant, ref): customer
-        for tenant, wanted in refs.items()
+        for tenant, wanted in sorted(refs.items())
         for ref, customer in settings.customers(tenant, wanted).items()
     }
 

@@ -98,7 +98,8 @@ class DynamoSettings:
         """Many at once; refs that nobody set up come as `unmapped_customer`."""
         wanted = {(tenant, ref) for ref in refs}
         found = self._customers.get_many(wanted, self._read_customers)
-        return {ref: customer for (_, ref), customer in found.items()}
+        # In an order of their own: callers go through them, and a run must do so twice alike.
+        return {ref: found[tenant, ref] for tenant, ref in sorted(wanted)}
 
     def _read_customers(
         self, wanted: set[tuple[TenantId, CustomerRef]]
