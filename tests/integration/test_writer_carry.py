@@ -118,6 +118,16 @@ def test_what_came_late_while_the_writer_was_away_is_found_when_it_is_back(
     assert closed.wiring.readiness.now().writer_lag == timedelta(0)
 
 
+def test_what_came_late_before_the_first_whole_run_is_found(mapped: BillingWorld) -> None:
+    mapped.set_time(NOVEMBER.end + 9 * DAY)  # No sweep sees November any more.
+    use_late(mapped, "5")
+    mapped.advance(HOUR)  # Whatever ran in it died before it came to its end.
+
+    settle(mapped)
+
+    assert mapped.told_in(DECEMBER) == 5
+
+
 def test_a_carry_grows_while_its_period_is_open_and_goes_on_in_the_next(
     closed: BillingWorld,
 ) -> None:

@@ -20,7 +20,15 @@ from metering.errors import InvariantBrokenError
 from metering.ports import Cursor, Pass, SetupError, WriterDesk
 from metering.pusher import Happenings, Pauses
 from metering.threads import Threads
-from metering.work import Changed, Group, all_work, changed_work, groups, needy_work
+from metering.work import (
+    SWEPT_AFTER_CLOSE,
+    Changed,
+    Group,
+    all_work,
+    changed_work,
+    groups,
+    needy_work,
+)
 
 log = logging.getLogger("metering.writer")
 
@@ -119,7 +127,9 @@ class _Run:
     def _pass(self, former: Cursor | None) -> bool:
         """Whether there was time for the streams in need and for a whole pass over counters."""
         now = self._world.clock.now()
-        cursor = former or Cursor(now, now - SWEEP_EVERY)
+        # Before the first pass that came to its end, runs may have died for long: what changed in
+        # periods that no sweep sees any more is looked for as far back as a sweep would look.
+        cursor = former or Cursor(now - SWEPT_AFTER_CLOSE, now - SWEEP_EVERY)
         current = cursor.unfinished or _next_pass(cursor, now)
         needy = needy_work(self._world.pushes.in_need(), self._world.settings)
         if not self._deal_with(groups(needy, self._world.settings), _stay):
