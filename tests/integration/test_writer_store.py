@@ -9,7 +9,7 @@ import pytest
 from metering.counter import CounterKey
 from metering.mapping import Customer
 from metering.minutes import Gap, Minutes
-from metering.names import CustomerRef, Metric
+from metering.names import CustomerRef, Metric, TenantId
 from metering.period import Span
 from metering.ports import Change, Cursor, Pass
 from metering.push import (
@@ -104,6 +104,18 @@ def test_a_stream_is_in_need_while_it_has_an_open_push_or_a_stop(wiring: Wiring)
 
     stored(wiring, replace(stopped, stopped=None))
     assert wiring.pushes.in_need() == []
+
+
+def test_for_one_tenant_no_stream_of_another_is_read(wiring: Wiring) -> None:
+    ours = stored(wiring, sent(a_stream()))
+    stored(wiring, sent(a_stream(a_counter()._replace(tenant=TenantId("demo-2")))))
+    faulty = FaultyClient(wiring.dynamodb)
+    counted = Wiring(wiring.config, clock=wiring.clock, dynamodb=faulty.client)
+
+    assert counted.pushes.in_need(DEMO) == [ours]
+    assert counted.pushes.in_need(TenantId("dem")) == []
+    assert faulty.calls.count("batch_get_item") == 1
+    assert len(wiring.pushes.in_need()) == 2
 
 
 def test_a_hundred_and_more_streams_in_need_are_all_found(wiring: Wiring) -> None:

@@ -49,8 +49,7 @@ class Decisions:
 
     def waiting(self, tenant: TenantId) -> list[PushStream]:
         """A tenant's streams with an open push or a stop, by id."""
-        found = (one for one in self._pushes.in_need() if one.key.counter.tenant == tenant)
-        return sorted(found, key=lambda one: one.key.id)
+        return sorted(self._pushes.in_need(tenant), key=lambda one: one.key.id)
 
     def take(self, tenant: TenantId, stream_id: str, decision: Decision, *, by: str) -> PushStream:
         """Decide on a stream that waits for a person, and answer it as stored.

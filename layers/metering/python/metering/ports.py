@@ -878,8 +878,8 @@ class Pushes(Protocol):
         """A tenant's streams whose periods begin in the month `YYYY-MM`, in no order."""
         ...
 
-    def in_need(self) -> list[PushStream]:
-        """Every stream with an open push or a stop, whatever its counter does."""
+    def in_need(self, tenant: TenantId | None = None) -> list[PushStream]:
+        """Every stream with an open push or a stop, whatever its counter does; or one tenant's."""
         ...
 
     def store(self, stream: PushStream, closed: Push | None = None) -> PushStream | None:

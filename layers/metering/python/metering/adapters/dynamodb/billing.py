@@ -128,12 +128,15 @@ class DynamoPushes:
             for item in self._query(items.streams_partition(self.role, tenant, month, shard)):
                 yield items.read_stream(item)
 
-    def in_need(self) -> list[PushStream]:
+    def in_need(self, tenant: TenantId | None = None) -> list[PushStream]:
         """See `Pushes.in_need`."""
+        # Of other tenants, not even what the list names is read for one of them.
+        whose = items.streams_prefix(self.role, tenant) if tenant is not None else ""
         listed = [
             {"pk": item["stream_pk"], "sk": item["stream_sk"]}
             for shard in range(items.IN_NEED_SHARDS)
             for item in self._query(items.in_need_partition(self.role, shard))
+            if item["stream_pk"]["S"].startswith(whose)
         ]
         batches = batched(listed, KEYS_MAX, strict=False)
         return [items.read_stream(item) for batch in batches for item in self._get_many(batch)]

@@ -61,6 +61,11 @@ def streams_partition(role: Role, tenant: TenantId, month: str, shard: int) -> s
     return join(_named(role, "streams"), tenant, month, str(shard))
 
 
+def streams_prefix(role: Role, tenant: TenantId) -> str:
+    """What the partitions that hold a tenant's streams begin with."""
+    return join(_named(role, "streams"), tenant)
+
+
 def _named(role: Role, name: str) -> str:
     """What a partition's key begins with: no partition holds streams of both roles."""
     return name if role is Role.PRIMARY else f"{role}_{name}"
