@@ -70,6 +70,19 @@ format: .venv/.ready  ## Format and mend what ruff can
 test: setup  ## All tests, on the real local stack where they need one
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
+.PHONY: sim
+sim: .venv/.ready  ## Live through one simulated world and tell of it (SEED=7), or 100 quickly
+	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: soak
+soak: .venv/.ready  ## Live through N simulated worlds (N=100000 JOBS=2 FIRST=0); ARGS="--report FILE"
+	@$(BIN)/python -m tests.simulation soak $(or $(N),2000) $(if $(JOBS),--jobs $(JOBS)) \
+		$(if $(FIRST),--first $(FIRST)) $(ARGS)
+
+.PHONY: bugs
+bugs: .venv/.ready  ## Plant known bugs one by one and see each found (ARGS="count-frozen --seeds 500")
+	@$(BIN)/python -m tests.simulation bugs $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+
 .PHONY: sandbox
 sandbox: .venv/.ready  ## Ask Stripe itself (STRIPE_SANDBOX_KEY=sk_test_...); writes build/sandbox-report
 	@$(BIN)/pytest -n 0 -m sandbox tests/sandbox $(ARGS)

@@ -105,8 +105,7 @@ def soak(
     from tests.simulation import corpus
     from tests.simulation import soak as soaking
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores the first
-        signal.signal(number, signal.default_int_handler)
+    _stop_cleanly()
     begin = corpus.fresh(worlds).start if fresh else first or 0
     order = soaking.Order(
         worlds, begin, jobs or os.cpu_count() or 1, report, require_situations=require_situations
@@ -114,7 +113,13 @@ def soak(
     raise typer.Exit(soaking.run(order))
 
 
-@main.command(epilog="Examples:  bugs   |   bugs naive-add mark-first --seeds 500")
+def _stop_cleanly() -> None:
+    """Take either signal for Ctrl-C: a shell's background job ignores the first."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+@main.command(epilog="Examples:  bugs   |   bugs count-frozen --seeds 500")
 def bugs(
     names: Annotated[list[str] | None, typer.Argument(help="Which ones; all.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="At most so many worlds for each.")] = 2000,
@@ -126,14 +131,19 @@ def bugs(
         bool, typer.Option("--quick", help="Begin with the seed in the patch.")
     ] = False,
     hints: Annotated[
-        bool, typer.Option("--hints", help="Write each first seed into its patch.")
+        bool, typer.Option("--hints", help="Write seeds into patches, cheap ones with --sample.")
     ] = False,
 ) -> None:
     """Plant each bug in a copy and find it; exit code 1 when one is not found."""
-    from tests.simulation import bugs as planted
+    from tests.simulation import planted
 
     wanted = planted.Wanted(tuple(names or ()), seeds, sample, jobs, quick, hints)
-    raise typer.Exit(planted.run(wanted))
+    _stop_cleanly()
+    try:
+        raise typer.Exit(planted.run(wanted))
+    except KeyboardInterrupt:
+        typer.echo("stopped")
+        raise typer.Exit(1) from None
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Changes:
         self._world = world
         self._account = account
         self._people = people
-        self._chance = random.Random(f"changes {world.drawn.seed}")  # noqa: S311 (a replay)
+        self._chance = random.Random(f"changes {world.drawn.seed}")
 
     def start(self) -> None:
         """Each comes in its time; a subscription is changed once."""
@@ -73,12 +73,12 @@ class Changes:
         """By our API, which first tells Stripe all usage; not while it cannot."""
         subscription = self._account.subscriptions[tenant, customer]
         path = f"/v1/customers/{customer}/cancel"
-        for attempt in range(40):
-            body = {"invoiceNow": True, "force": attempt > 30}  # noqa: PLR2004 (patience ends)
+        for attempt in range(30):
+            body = {"invoiceNow": True, "force": attempt > 15}
             self._people.ask(tenant, "POST", path, body)
             if self._is_ended(subscription):
                 return
-            self._world.kernel.pause(15 * MINUTE)
+            self._world.kernel.pause(30 * MINUTE)
         raise AssertionError(f"{subscription} cannot be cancelled")
 
     def _at_stripe(self, kind: str, subscription: str) -> None:

@@ -1,6 +1,5 @@
 """What clients send, how they send it again, and what they were told: the input of the model."""
 
-import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -11,13 +10,15 @@ from typing import Any
 
 from metering.names import TenantId
 from tests.simulation.draw import DAY, HOUR, Drawn
-from tests.simulation.world import NO_ANSWER, World
+from tests.simulation.world import NO_ANSWER, World, to_json
 
 RETRY_AFTER_MAX = timedelta(minutes=3)
 REQUEST_EVENTS_MAX = 5
 BROKEN = ("not an event", {"metric": "api_calls"}, {"quantity": "many"})
 """What cannot be taken: from the queue it must land in quarantine."""
 _EAST = timezone(timedelta(hours=5, minutes=45))
+_QUANTITIES = ("{}", "{}e0", "~{}")
+"""As texts, and as a number of JSON: see `to_json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Copy:
         event: dict[str, Any] = {
             "metric": self.metric,
             "customerRef" if plain else "customer_ref": self.customer,
-            "quantity": str(self.quantity) if plain else f"{self.quantity}e0",
+            "quantity": _QUANTITIES[spelling % 3].format(self.quantity),
             "ts": at.isoformat(),
             "meta": {"n": self.number, "note": f"{CANARY} of {self.tenant}"},
         }
@@ -118,6 +119,10 @@ class Clients:
                 partial(self._send, request, number),
                 after=request.at - self._kernel.now,
             )
+        if len(self._world.tenants) > 1:
+            chance = random.Random(f"trespasser {self._world.drawn.seed}")
+            after = self._world.drawn.span * chance.random()
+            self._kernel.spawn("trespasser", partial(self._trespass, chance), after=after)
 
     def _send(self, request: Request, number: int) -> None:
         if request.is_queued:
@@ -125,6 +130,14 @@ class Clients:
         else:
             self._post(request, number)
         self.waiting -= 1
+
+    def _trespass(self, chance: random.Random) -> None:
+        """Send another tenant's event with one's own key; nobody knows of it as of one's own."""
+        own, other = chance.sample(self._world.tenants, 2)
+        query = chance.choice(({}, {"tenantId": str(own)}))
+        event = Copy(other, "trespass", METRICS[0].name, "cus_0", Decimal(7), self._kernel.now, -1)
+        events = [{**event.spelled(0), "tenantId": other}]
+        self._world.http(own, "POST", "/v1/events/ingest", {"events": events}, query=query)
 
     def _enqueue(self, request: Request, number: int) -> None:
         events: list[Any] = [copy.spelled(number) for copy in request.copies]
@@ -134,7 +147,7 @@ class Clients:
             body.append(BROKEN[number % len(BROKEN)])
         for copy in request.copies:
             copy.is_queued = True
-        self._world.enqueue(json.dumps(body))
+        self._world.enqueue(to_json(body))
 
     def _post(self, request: Request, number: int) -> None:
         left = list(request.copies)
@@ -189,21 +202,44 @@ class _Draw:
                 self._copy(tenant, number + index, at, may_lack_key=not is_queued)
                 for index in range(size)
             )
-            self._copies += copies
             number += size
             yield Request(at, copies, is_queued)
+            if chance.random() < drawn.again / 4:
+                # An impatient client sends it twice, and both are under way at once.
+                soon = at + timedelta(milliseconds=chance.randrange(50))
+                yield Request(soon, tuple(map(_again, copies)), is_queued)
 
     def _copy(self, tenant: TenantId, number: int, at: datetime, *, may_lack_key: bool) -> Copy:
+        """The next one; what it has in common with others may stand in the same request."""
+        own = [one for one in self._copies if one.tenant == tenant]
+        copy = self._drawn_copy(own, self._fresh(tenant, number, at), may_lack_key=may_lack_key)
+        self._copies.append(copy)
+        return copy
+
+    def _drawn_copy(self, own: list[Copy], fresh: Copy, *, may_lack_key: bool) -> Copy:
         chance = self._chance
-        known = [one for one in self._copies if one.tenant == tenant and one.key]
+        known = [one for one in own if one.key]
         if known and chance.random() < self._drawn.again:
             return _again(chance.choice(known))
-        fresh = self._fresh(tenant, number, at)
         if known and chance.random() < self._drawn.conflicting:
-            fresh.key = chance.choice(known).key
-        elif may_lack_key and chance.random() < 0.15:
+            standing = chance.choice(known)
+            fresh.key = standing.key
+            return self._nearly(standing) if chance.random() < 0.5 else fresh
+        if may_lack_key and chance.random() < 0.15:
             fresh.key = ""
+            keyless = [one for one in own if not one.key]
+            is_near = keyless and chance.random() < 0.5
+            return self._nearly(chance.choice(keyless)) if is_near else fresh
         return fresh
+
+    def _nearly(self, copy: Copy) -> Copy:
+        """Another event that differs from one in a single thing."""
+        other = _again(copy)
+        if self._chance.random() < 0.5:
+            other.quantity += 1
+        else:
+            other.at -= timedelta(milliseconds=1)
+        return other
 
     def _fresh(self, tenant: TenantId, number: int, at: datetime) -> Copy:
         chance = self._chance
@@ -212,6 +248,8 @@ class _Draw:
         quantity = Decimal(chance.randrange(1, 10**6)).scaleb(-metric.digits)
         if chance.random() < 0.05:
             quantity = Decimal(123456789012345).scaleb(-metric.digits)
+            if metric.digits > metric.scale > 0:
+                quantity += Decimal("0.000000000001")  # More digits than a float keeps.
         # Keys are the same in every tenant: they must never meet.
         return Copy(
             tenant, f"key-{number}", metric.name, customer, quantity, self._when(at), number

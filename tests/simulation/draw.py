@@ -73,8 +73,6 @@ class Faults:
     """F16: how likely Stripe silently loses or doubles one event in the world."""
     latency_ms: float = 20.0
     """Of a call, at most."""
-    interleaves_answers: bool = True
-    """Whether others may run between an effect and its being known."""
 
 
 NO_FAULTS = Faults()
@@ -102,7 +100,7 @@ _MOST = Faults(
     drift=0.3,
 )
 """The most that worlds draw of each."""
-_STYLE = frozenset({"latency_ms", "interleaves_answers"})
+_STYLE = frozenset({"latency_ms"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +174,9 @@ def draw(seed: int) -> Drawn:
         start=chance.choice(_AMID_A_MONTH if kind is Kind.BILLING else _STARTS)
         + timedelta(seconds=chance.randrange(3600)),
         span=_span(chance, kind),
-        tenants=chance.choice((1, 1, 2)),
-        customers=chance.randint(1, 3),
-        metrics=chance.randint(1, 4),
+        tenants=chance.choice((1, 1, 1, 1, 2) if kind is Kind.CLOSING else (1, 1, 2)),
+        customers=chance.randint(1, 2 if kind is Kind.CLOSING else 3),
+        metrics=chance.randint(1, 3 if kind is Kind.CLOSING else 4),
         events=round(chance.randint(8, 40) * size),
         shards=chance.choice((1, 2, 3)),
         late=_rate(chance, 0.3),
@@ -209,5 +207,4 @@ def _rate(chance: random.Random, most: float) -> float:
 def _faults(chance: random.Random) -> Faults:
     drawn = {name: _rate(chance, getattr(_MOST, name)) for name in FAULT_NAMES}
     latency = chance.choice((2.0, 20.0, 20.0, 400.0))
-    is_fine = chance.random() < 0.6
-    return replace(NO_FAULTS, **drawn, latency_ms=latency, interleaves_answers=is_fine)
+    return replace(NO_FAULTS, **drawn, latency_ms=latency)

@@ -7,11 +7,12 @@ those of the list in `docs/proof.md`.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from infra.tables import BILLING, COUNTERS
 from tests.simulation.aws.dynamodb import Change
 from tests.simulation.clients import CANARY, Clients
 from tests.simulation.deployment import Context
 from tests.simulation.invariants_counters import CountersWatch
-from tests.simulation.invariants_end import Quiet
+from tests.simulation.invariants_end import End
 from tests.simulation.invariants_ledger import LedgerWatch
 from tests.simulation.invariants_pushes import PushesWatch
 from tests.simulation.violation import Found, Violation
@@ -39,18 +40,20 @@ class Watch:
         self.ledger = LedgerWatch(world, clients, self.violations)
         self.counters = CountersWatch(world, self.violations)
         self.pushes = PushesWatch(world, self.ledger, self.violations)
-        self._serving: dict[str, str] = {}
+        self.serving: dict[str, str] = {}
         """Which tenant an invocation serves."""
         if len(world.tenants) > 1:
             self._watch_tenants()
         world.tables.subscribe(self._changed)
 
     def _changed(self, change: Change) -> None:
-        entry = self.ledger.changed(change)
-        if entry is not None:
+        table = change.table
+        if table == COUNTERS.name:
+            self.counters.changed(change)
+        elif table == BILLING.name:
+            self.pushes.changed(change)
+        elif (entry := self.ledger.changed(change)) is not None:
             self.counters.appended(entry)
-        self.counters.changed(change)
-        self.pushes.changed(change)
 
     # --- tenants ---
 
@@ -62,7 +65,7 @@ class Watch:
 
         def executed(operation: str, params: Any) -> dict[str, Any]:
             running = self._world.kernel.running
-            served = self._serving.get(running.name) if running else None
+            served = self.serving.get(running.name) if running else None
             if served is not None:
                 self._check_tenant(served, f"{operation} of {running.name}", repr(params))  # type: ignore[union-attr]
             return execute(operation, params)
@@ -76,7 +79,7 @@ class Watch:
             served = self._tenant_of(event)
             if served is None:
                 return run(event, context, *rest)
-            self._serving[context.aws_request_id] = served
+            self.serving[context.aws_request_id] = served
             answer = run(event, context, *rest)
             text = answer.get("body") if isinstance(answer, dict) else None
             self._check_tenant(served, f"the answer of {context.aws_request_id}", text or "")
@@ -98,17 +101,18 @@ class Watch:
 
     # --- in the end ---
 
-    def end(self, lived: "Lived") -> Quiet:
+    def end(self, lived: "Lived") -> End:
         """Judge what is left of the world."""
         self._check_bugs()
         self._check_work()
         self._check_quiet(lived)
         self.ledger.end()
-        self.pushes.end()
-        quiet = Quiet(self._world, self.ledger, self.counters, self.pushes, self.violations)
-        quiet.judge(is_quiet=lived.is_quiet, is_reconciled=lived.is_reconciled)
+        self.pushes.end(lived.people.done.cut_short.keys())
+        done = lived.people.done
+        end = End(self._world, self.ledger, self.counters, self.pushes, done, self.violations)
+        end.judge(is_quiet=lived.is_quiet, is_reconciled=lived.is_reconciled)
         self._check_logs()
-        return quiet
+        return end
 
     def _check_bugs(self) -> None:
         for function, deployed in self._world.lambdas.items():
@@ -155,6 +159,6 @@ class Watch:
 
 def judge(lived: "Lived") -> Sequence[Violation]:
     """All that did not hold in a world; `lived.numbers` then holds what was compared."""
-    quiet = lived.watch.end(lived)
-    lived.numbers = tuple(quiet.numbers)
+    end = lived.watch.end(lived)
+    lived.numbers = tuple(end.numbers)
     return lived.watch.violations

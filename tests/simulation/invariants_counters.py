@@ -29,8 +29,8 @@ class CountersWatch:
     def __init__(self, world: World, found: Found) -> None:
         self._world = world
         self._found = found
-        self._records: dict[tuple[str, _Counter, datetime], list[tuple[int, Entry]]] = (
-            defaultdict(list)
+        self._records: dict[tuple[str, _Counter, datetime], list[tuple[int, Entry]]] = defaultdict(
+            list
         )
         """By shard, counter and day."""
         self.changed_at: datetime = world.kernel.now
@@ -43,22 +43,21 @@ class CountersWatch:
             if not shard.entries:
                 continue
             record = shard.entries[-1].record["dynamodb"]
-            if record["Keys"]["pk"]["S"] == key:
+            is_readable = "q" in record["NewImage"]  # A poisoned one waits for a rebuild.
+            if record["Keys"]["pk"]["S"] == key and is_readable:
                 where = shard.id, (entry.tenant, entry.customer, entry.metric), _day(entry.at)
                 self._records[where].append((int(record["SequenceNumber"]), entry))
 
     def changed(self, change: Change) -> None:
         """A lane holds what its shard brought up to its position, and nothing else."""
-        if change.table != COUNTERS.name or change.new_image is None:
-            return
-        part = part_of(change.new_image)
+        part = part_of(change.new_image) if change.new_image is not None else None
         if part is None:
             return
         self.changed_at = self._world.kernel.now
         if part.part[0] == LANE:
-            self._check_lane(part, change.event_name)
+            self._check_lane(part)
 
-    def _check_lane(self, part: Part, _: str) -> None:
+    def _check_lane(self, part: Part) -> None:
         epochs = self.epochs(part.tenant)
         if part.epoch not in {epochs.current, epochs.current + 1}:
             return
@@ -74,8 +73,9 @@ class CountersWatch:
         if held != expected:
             self._found.say(
                 "I4",
-                f"lane {part.part} of {_named(part.counter)} on {part.day:%Y-%m-%d} holds {held};"
-                f" its shard's records up to its position come to {expected}",
+                f"lane {part.part} of {_named(part.counter)} on {part.day:%Y-%m-%d} in epoch"
+                f" {part.epoch} holds {held}; its shard's records up to its position come to"
+                f" {expected}",
             )
 
     def epochs(self, tenant: str) -> Epochs:
@@ -87,7 +87,7 @@ class CountersWatch:
 
     def held(self) -> dict[_Counter, dict[datetime, Sums]]:
         """What counters hold, by the starts of their buckets, as whoever reads them adds it up."""
-        current = {tenant: self.epochs(tenant).current for tenant in self._world.tenants}
+        current = {str(tenant): self.epochs(tenant).current for tenant in self._world.tenants}
         found: dict[_Counter, dict[datetime, Sums]] = defaultdict(dict)
         for item in self._world.tables.items(COUNTERS.name):
             part = part_of(item)

@@ -1,4 +1,4 @@
-"""Stored items as checkers read them: by the layouts that the product documents, with no code of it.
+"""Stored items as checkers read them: by the layouts that the product documents, without its code.
 
 The attributes are those of `metering/adapters/dynamodb/*_item.py`.
 """

@@ -1,8 +1,9 @@
-"""What clients sent, what they were told, and what the ledger holds: I1, I2, I3, I9, I15 and I17."""
+"""What clients sent and were told, and what the ledger holds: I1, I2, I3, I9, I15 and I17."""
 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from infra.tables import EVENTS, QUARANTINE
@@ -41,9 +42,9 @@ class LedgerWatch:
         clients.told = self.told
         finished = world.queue.finished
 
-        def finish(invocation: QueueInvocation, answer: Any, *rest: Any) -> None:
+        def finish(invocation: QueueInvocation, answer: Any, now: datetime) -> None:
             self._acknowledged(invocation, answer)
-            finished(invocation, answer, *rest)
+            finished(invocation, answer, now)
 
         world.queue.finished = finish  # type: ignore[method-assign]
 
@@ -137,11 +138,13 @@ class LedgerWatch:
                 f"{copy.key!r} of {copy.tenant} was answered {status}, and the ledger holds"
                 f" {standing.quantity if standing else 'nothing'} there, not {copy.quantity}",
             )
-        if status == "conflict" and (standing is None or is_same):
+        is_own_key = not copy.key.startswith(_DERIVED)
+        if status == "conflict" and (standing is None or is_same or not is_own_key):
             self._found.say(
                 "I3",
                 f"{copy.key!r} of {copy.tenant} was answered conflict for {copy.quantity}, and the"
-                f" ledger holds {standing.quantity if standing else 'nothing'} there",
+                f" ledger holds {standing.quantity if standing else 'nothing'} there;"
+                f" {'its client' if is_own_key else 'nobody'} chose the key",
             )
 
     def _acknowledged(self, invocation: QueueInvocation, answer: Any) -> None:
@@ -184,7 +187,8 @@ class LedgerWatch:
         in_table = self._world.tables.items(EVENTS.name)
         if len(in_table) != len(self.entries):
             self._found.say(
-                "I9", f"the ledger holds {len(in_table)} items, and {len(self.entries)} were written"
+                "I9",
+                f"the ledger holds {len(in_table)} items, and {len(self.entries)} were written",
             )
         for item in in_table:
             entry = entry_of(item)

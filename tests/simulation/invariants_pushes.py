@@ -1,7 +1,7 @@
 """What Stripe is told, and what it holds: I5, I6, I7, I8, I13 and I14."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any, NamedTuple
@@ -117,7 +117,7 @@ class PushesWatch:
         self._world = world
         self._ledger = ledger
         self._found = found
-        self._stamped: dict[str, Sent] = {}
+        self.stamped: dict[str, Sent] = {}
         self._first: dict[str, datetime] = {}
         self._closed: dict[str, dict[int, str]] = defaultdict(dict)
         self._peaks: dict[str, int] = {}
@@ -142,9 +142,9 @@ class PushesWatch:
 
     def changed(self, change: Change) -> None:
         """Look at a write."""
-        if change.table != BILLING.name or change.new_image is None:
-            return
         item = change.new_image
+        if item is None:
+            return
         stream = stream_of(item)
         if stream is not None:
             self._check_stream(stream)
@@ -172,7 +172,7 @@ class PushesWatch:
         identifier = push["identifier"]["S"]
         at = int(instant(push["occurred_at"]["S"]).timestamp())
         sent = Sent(stream.event_name, stream.stripe_customer, push["value"]["S"], at)
-        before = self._stamped.setdefault(identifier, sent)
+        before = self.stamped.setdefault(identifier, sent)
         if before != sent:
             self._found.say("I6", f"{identifier} was stored as {before} and is now {sent}")
 
@@ -234,7 +234,7 @@ class PushesWatch:
             form["payload[value]"],
             int(form["timestamp"]),
         )
-        stored = self._stamped.get(identifier)
+        stored = self.stamped.get(identifier)
         if stored != sent:
             self._found.say("I6", f"{identifier} is sent as {sent}, and is stored as {stored}")
         if not sent.value.lstrip("-").isdigit() or len(sent.value.lstrip("-")) > DIGITS_MAX:
@@ -283,20 +283,25 @@ class PushesWatch:
 
     # --- in the end ---
 
-    def starts_of(self, customer: str) -> list[datetime]:
-        """Where the billing periods of a customer's subscriptions began; `cus_...`."""
+    def starts_of(self, customer: str) -> tuple[set[datetime], datetime | None]:
+        """Where a customer's billing periods (`cus_...`) began, and when the subscription ended."""
         own = self._world.core.world.account().all(SUBSCRIPTION).values()
         found = [one for one in own if one["customer"] == customer]
         starts = {start for one in found for start in self._starts[one["id"]]}
+        starts |= {one["start_date"] for one in found}
         ends = {one["ended_at"] for one in found if one.get("ended_at")}
-        return [datetime.fromtimestamp(at, UTC) for at in sorted(starts | ends)]
+        moments = {datetime.fromtimestamp(at, UTC) for at in starts | ends}
+        return moments, datetime.fromtimestamp(max(ends), UTC) if ends else None
 
     def in_need(self) -> list[Stream]:
         """Those of which something is still to be done."""
         return [one for one in self.streams.values() if one.open is not None or one.is_needy]
 
-    def end(self) -> None:
-        """Numbers without gap; nothing planned into a period that takes no usage any more."""
+    def end(self, cut_short: Collection[tuple[str, str]]) -> None:
+        """Numbers without gap; nothing planned into a period that takes no usage any more.
+
+        Of the customers whose periods somebody cut short, what was under way then is moved.
+        """
         closes = dict(self._closes())
         for stream in self.streams.values():
             numbers = set(self._closed[stream.id])
@@ -311,7 +316,7 @@ class PushesWatch:
                 )
         for item in self._world.tables.items(BILLING.name):
             if "seq" in item and "identifier" in item:
-                self._check_in_time(item, closes)
+                self._check_in_time(item, closes, cut_short)
 
     def _closes(self) -> Iterator[tuple[tuple[str, str, datetime], datetime | None]]:
         """Until when each period that was closed, or is being closed, took usage; None: open."""
@@ -325,9 +330,16 @@ class PushesWatch:
                     instant(closed) if is_closed else None,
                 )
 
-    def _check_in_time(self, item: Item, closes: dict[Any, datetime | None]) -> None:
+    def _check_in_time(
+        self,
+        item: Item,
+        closes: dict[Any, datetime | None],
+        cut_short: Collection[tuple[str, str]],
+    ) -> None:
         stream = self.streams.get(parts_of(item["pk"]["S"])[-1])
         if stream is None or item["correction"]["BOOL"]:
+            return
+        if (stream.tenant, stream.customer) in cut_short:
             return
         key = stream.tenant, stream.customer, stream.start
         until = closes.get(key, stream.end + GRACE)

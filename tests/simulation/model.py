@@ -1,7 +1,6 @@
 """What usage must come to: a second, much simpler opinion, without any of the product.
 
-It is told which sent copy of each key was taken when, what people decided, and where billing
-periods begin. Everything is added up once, at the end, in no particular way.
+It is told which sent copy of each key was taken when, what people decided, and where periods begin.
 """
 
 from bisect import bisect_right
@@ -62,8 +61,9 @@ def totals(
         if not is_late or (event.tenant, event.key) in books.approved:
             used[books.line(event.tenant, event.customer, event.metric, event.at)].append(event)
     sums = {line: _value(found, aggregations[line.metric]) for line, found in used.items()}
-    for *whose, delta in books.corrections:
-        sums[line] = sums.get(line := books.line(*whose), Decimal(0)) + delta
+    for tenant, customer, metric, at, delta in books.corrections:
+        line = books.line(tenant, customer, metric, at)
+        sums[line] = sums.get(line, Decimal(0)) + delta
     return sums
 
 

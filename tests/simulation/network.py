@@ -20,6 +20,8 @@ from tests.simulation.kernel import Kernel
 
 ATTEMPTS = 3
 """Of botocore's standard mode, as `metering.adapters.dynamodb.client` sets it."""
+FAILS_AGAIN = 0.25
+"""How likely an attempt meets a fault after one that failed: what is wrong with a table lasts."""
 READ_TIMEOUT = timedelta(seconds=5)
 STRIPE_TIMEOUT = timedelta(seconds=10)
 READS = frozenset({"GetItem", "BatchGetItem", "Query", "Scan", "TransactGetItems"})
@@ -84,12 +86,11 @@ class Network:
         self.kernel.pause(self._latency())
 
     def arrive(self, call: str) -> None:
-        """The effect is there: time passes, and the sender may die before it knows."""
+        """The effect is there; the sender may die before it knows. What others do meanwhile, they do
+        before its next call has its own."""
         if self.kernel.chance(self.faults.crash):
             self.met("crash after", call)
             self.kernel.die()
-        if self.faults.interleaves_answers:
-            self.kernel.pause(self._latency())
 
     def _latency(self) -> timedelta:
         return timedelta(milliseconds=1 + self.kernel.random.random() * self.faults.latency_ms)
@@ -112,19 +113,19 @@ class DynamoNetwork(Network):
             params = {**params, "ClientRequestToken": f"token-{self._tokens}"}
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._attempt(operation, params)
+                return self._attempt(operation, params, is_again=attempt > 1)
             except _UnansweredError as unanswered:
                 if attempt == ATTEMPTS:
                     raise unanswered.error from None
                 self.kernel.pause(timedelta(seconds=self.kernel.random.random() * attempt))
         raise AssertionError("every attempt answers or raises")
 
-    def _attempt(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
+    def _attempt(self, operation: str, params: dict[str, Any], *, is_again: bool) -> dict[str, Any]:
         self.travel(operation)
         faults, kernel = self.faults, self.kernel
-        if kernel.chance(faults.throttle):
+        if kernel.chance(_lasting(faults.throttle, is_again=is_again)):
             self._throttle(operation, params)
-        if kernel.chance(faults.unanswered):
+        if kernel.chance(_lasting(faults.unanswered, is_again=is_again)):
             self._leave_unanswered(operation, params)
         answer = self._tables.execute(operation, params)
         self.arrive(operation)
@@ -158,6 +159,11 @@ class DynamoNetwork(Network):
         except ClientError as refusal:
             self.kernel.saw(f"late landing refused | {operation}")
             self.kernel.note(f"is refused: {refusal}")
+
+
+def _lasting(rate: float, *, is_again: bool) -> float:
+    """A fault's rate, higher where it was just met; one that is off stays off."""
+    return max(rate, FAILS_AGAIN) if rate and is_again else rate
 
 
 def _client_error(code: str, operation: str) -> ClientError:

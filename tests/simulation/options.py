@@ -1,13 +1,20 @@
-"""Every field of a drawn world as an option: `events=6`, `faults.crash=0`, `span=3600`."""
+"""Every field of a drawn world as an option: `events=6`, `faults.crash=0`, `span=3600`.
+
+Beside them `faults=off`, and for whole numbers in a row `left_out=0-8,10`.
+"""
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import groupby
 from typing import Any
 
 from tests.simulation.draw import FAULT_NAMES, NO_FAULTS, Drawn, draw
+
+OFF = "off"
+"""`faults=off`: none of them; those that are on are named after it."""
 
 
 class OptionError(ValueError):
@@ -22,7 +29,8 @@ def changed(drawn: Drawn, settings: Iterable[str]) -> Drawn:
     """
     for setting in settings:
         name, _, text = setting.partition("=")
-        drawn = _with(drawn, name, text)
+        is_calm = (name, text) == ("faults", OFF)
+        drawn = replace(drawn, faults=_calm(drawn)) if is_calm else _with(drawn, name, text)
     return drawn
 
 
@@ -45,10 +53,14 @@ def _calm(drawn: Drawn) -> Any:
 
 def differences(drawn: Drawn) -> tuple[str, ...]:
     """The options that make this world of what its seed draws."""
-    drawn_first = dict(flat(draw(drawn.seed)))
-    return tuple(
-        f"{name}={text_of(value)}" for name, value in flat(drawn) if value != drawn_first[name]
-    )
+    first = draw(drawn.seed)
+    calm = replace(first, faults=_calm(first))
+    return min(_told(first, drawn), (f"faults={OFF}", *_told(calm, drawn)), key=len)
+
+
+def _told(first: Drawn, drawn: Drawn) -> tuple[str, ...]:
+    there = dict(flat(first))
+    return tuple(f"{name}={text_of(value)}" for name, value in flat(drawn) if value != there[name])
 
 
 def command(drawn: Drawn) -> str:
@@ -75,7 +87,7 @@ def text_of(value: Any) -> str:
         case timedelta():
             return f"{value.total_seconds():g}"
         case tuple():
-            return ",".join(str(one) for one in value)
+            return ",".join(_ranges(value))
     return str(value)
 
 
@@ -113,8 +125,20 @@ def _reader(value: Any) -> Callable[[str], Any]:
         case timedelta():
             return lambda text: timedelta(seconds=float(text))
         case tuple():
-            return lambda text: tuple(int(one) for one in text.split(",") if one)
+            return lambda text: tuple(at for part in text.split(",") if part for at in _range(part))
     return type(value)
+
+
+def _range(text: str) -> range:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def _ranges(numbers: tuple[int, ...]) -> Iterator[str]:
+    """Whole numbers that rise, as `0-8` where they follow each other."""
+    for _, run in groupby(enumerate(numbers), lambda one: one[1] - one[0]):
+        them = [number for _, number in run]
+        yield f"{them[0]}-{them[-1]}" if len(them) > 1 else str(them[0])
 
 
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from infra import functions
+from local.stripe.state import INVOICE
+from metering import times
 from metering.decisions import is_for_a_person
 from metering.names import CustomerRef, TenantId
 from tests.simulation.aws.mapping import Failure
@@ -26,6 +29,8 @@ ASKS_AGAIN_AFTER_MAX = timedelta(minutes=3)
 ASKED_MAX = 400
 """So often nobody asks in vain."""
 REDRIVEN_LATE = timedelta(hours=30)
+PATIENCE = timedelta(hours=12)
+"""So long after all is well again a draft may be held."""
 _OK, _MADE, _TOO_MANY, _OUR_FAULT, _NOT_NOW = 200, 201, 429, 500, 502
 _HELD = "late_"
 
@@ -67,6 +72,8 @@ class Done:
     cut_short: dict[tuple[TenantId, str], datetime] = field(default_factory=dict)
     """When somebody let Stripe bill, in the middle of a period, what it had heard of a customer by
     then: what it had not heard is on no invoice."""
+    finalized: list[str] = field(default_factory=list)
+    """Drafts that were held too long, and that somebody finalized as they were."""
     refused: list[str] = field(default_factory=list)
     """What was refused for good."""
 
@@ -94,9 +101,9 @@ class People:
         """How many dead letters were put into the queue again."""
         self._world = world
         self._kernel = world.kernel
-        self._chance = random.Random(f"people {world.drawn.seed}")  # noqa: S311 (a replay)
-        self._redrives_late = self._chance.random() < 0.1  # noqa: PLR2004 (sometimes)
-        self._approves_in_the_end = self._chance.random() < 0.7  # noqa: PLR2004 (mostly)
+        self._chance = random.Random(f"people {world.drawn.seed}")
+        self._redrives_late = self._chance.random() < 0.1
+        self._approves_in_the_end = self._chance.random() < 0.7
         self._is_approved = False
         self._busy: set[str] = set()
         self._rebuilt_for = 0
@@ -109,18 +116,18 @@ class People:
         for number in range(drawn.adjustments):
             wanted = self._adjustment()
             if wanted is not None:
-                self.come(f"corrector#{number}", lambda one=wanted: self._adjust(one), wanted.at)
+                self.come(f"corrector#{number}", partial(self._adjust, wanted), wanted.at)
         for number in range(drawn.approvals):
             tenant = self._chance.choice(self._world.tenants)
             self.come(
                 f"approver#{number}",
-                lambda tenant=tenant: self._approve_held(tenant, may_revert=True),
+                partial(self._approve_held, tenant, may_revert=True),
                 self._some_time(),
             )
         for number in range(drawn.rebuilds):
             tenant = self._chance.choice(self._world.tenants)
             at = self._some_time()
-            self.come(f"rebuild#{number}", lambda one=tenant: self._rebuild(one, "asked"), at)
+            self.come(f"rebuild#{number}", partial(self._rebuild, tenant, "asked"), at)
 
     def _some_time(self) -> datetime:
         drawn = self._world.drawn
@@ -170,9 +177,9 @@ class People:
             customer=f"cus_{chance.randrange(drawn.customers)}",
             metric=metric,
             delta=delta * chance.choice((1, 1, -1)),
-            in_former_period=chance.random() < 0.25,  # noqa: PLR2004 (less often than not)
-            is_reverted=chance.random() < 0.3,  # noqa: PLR2004 (as above)
-            is_decided_twice=chance.random() < 0.3,  # noqa: PLR2004 (as above)
+            in_former_period=chance.random() < 0.25,
+            is_reverted=chance.random() < 0.3,
+            is_decided_twice=chance.random() < 0.3,
         )
 
     def _adjust(self, one: _Adjust) -> None:
@@ -187,7 +194,7 @@ class People:
         )
         self.done.corrections.append(correction)
         if one.is_decided_twice:
-            self.come(f"approver of {correction.id}", lambda: self._approve(correction))
+            self.come(f"approver of {correction.id}", partial(self._approve, correction))
         self._approve(correction)
         if one.is_reverted and correction.fate is Fate.APPROVED:
             self._revert(correction)
@@ -262,7 +269,7 @@ class People:
             status, answer = self.ask(tenant, "POST", "/v1/reconciliation/adjustments", body)
             assert status == _OK, f"approvals are not taken: {status} {answer}"
             ids = [one["id"] for one in answer["results"] if self._must_return(tenant, one)]
-        if may_revert and first and self._chance.random() < 0.3:  # noqa: PLR2004 (sometimes)
+        if may_revert and first and self._chance.random() < 0.3:
             self._revert_held(tenant, first)
 
     def _must_return(self, tenant: TenantId, result: dict[str, Any]) -> bool:
@@ -286,10 +293,16 @@ class People:
     # --- operators ---
 
     def _rebuild(self, tenant: TenantId, why: str) -> None:
-        while isinstance(self._world.call(functions.REBUILDER, {"tenantId": tenant}), Failure):
+        """Ask for it until one is under way that counts all there was when it was asked for."""
+        asked_at = times.to_text(self._kernel.now)
+        while not self._is_rebuilt_from(asked_at, tenant):
             self._kernel.pause(ASKS_AGAIN_AFTER_MAX * self._kernel.random.random())
         self.done.rebuilds.append((tenant, why))
         self._kernel.saw(f"rebuild: {why}")
+
+    def _is_rebuilt_from(self, instant: str, tenant: TenantId) -> bool:
+        answer = self._world.call(functions.REBUILDER, {"tenantId": tenant})
+        return not isinstance(answer, Failure) and answer["rebuilds"][0]["cut_at"] > instant
 
     def operate(self, healed_at: datetime, *, all_is_sent: bool) -> None:
         """What operators do when all is well again and something still waits for them."""
@@ -298,9 +311,20 @@ class People:
         if all_is_sent and not self._is_approved:
             self._is_approved = True
             for tenant in self._world.tenants if self._approves_in_the_end else ():
-                self.come(f"approver of {tenant}", lambda one=tenant: self._approve_held(one))
+                self.come(f"approver of {tenant}", partial(self._approve_held, tenant))
         if self._world.needy_streams:
             self._decide()
+        if self._kernel.now > healed_at + PATIENCE:
+            self._finalize()
+
+    def _finalize(self) -> None:
+        """What is still held is let go: somebody else has written to Stripe's books."""
+        invoices = self._world.core.world.account().all(INVOICE)
+        for invoice in [one["id"] for one in invoices.values() if one["status"] == "draft"]:
+            self._world.stripe.v1.invoices.finalize_invoice(invoice)
+            self.done.finalized.append(invoice)
+            self._kernel.note(f"{invoice} is finalized by hand")
+            self._kernel.saw("draft finalized by hand")
 
     def _redrive(self, healed_at: datetime) -> None:
         if not self._world.queue.dead:
@@ -316,7 +340,7 @@ class People:
         """What never came to a counter is counted from the ledger."""
         damaged = self._world.damaged
         for tenant, why in damaged[self._rebuilt_for :]:
-            self.come(f"rebuild of {tenant}", lambda one=tenant, why=why: self._rebuild(one, why))
+            self.come(f"rebuild of {tenant}", partial(self._rebuild, tenant, why))
         self._rebuilt_for = len(damaged)
 
     def _decide(self) -> None:
@@ -327,12 +351,7 @@ class People:
                 if not is_for_a_person(stream) or name in self._busy:
                     continue
                 identifier = str(stream.open.identifier) if stream.open else ""
-                self.come(
-                    name,
-                    lambda one=tenant, who=stream.key.id, what=identifier: self._judge(
-                        one, who, what
-                    ),
-                )
+                self.come(name, partial(self._judge, tenant, stream.key.id, identifier))
 
     def _judge(self, tenant: TenantId, stream_id: str, identifier: str) -> None:
         is_there = bool(identifier) and self._world.is_at_stripe(identifier)

@@ -47,6 +47,8 @@ class Quiet:
         self._told_then = 0
         """How many meter events Stripe had received by then."""
         self._is_looking = False
+        self._is_doubted = False
+        """Whether the last look found something that a second one may settle."""
 
     @property
     def is_all_sent(self) -> bool:
@@ -86,8 +88,20 @@ class Quiet:
             waiting |= {
                 "a close": not self._schedules.is_closed,
                 "a draft": self._has_drafts(),
+                "a change that nobody told": self._waits_for_round(),
+                "what comes after a period": self._is_fresh_cut(),
             }
         return next((what for what, waits in waiting.items() if waits), "")
+
+    def _waits_for_round(self) -> bool:
+        """Whether a webhook was lost, and the round that makes up for it was not made yet."""
+        lost_at = self._webhooks.lost_at
+        return lost_at is not None and not self._schedules.has_gone_round(lost_at)
+
+    def _is_fresh_cut(self) -> bool:
+        """Whether somebody ended a period less than an hour ago."""
+        cuts = self._people.done.cut_short.values()
+        return any(self._world.kernel.now < one + SECOND_LOOK_AFTER for one in cuts)
 
     def _has_drafts(self) -> bool:
         invoices = self._world.core.world.account().all(INVOICE)
@@ -100,8 +114,8 @@ class Quiet:
         account = self._world.core.world.account()
         shown = [one.counts_from for one in account.events()]
         gone = [one.cancelled_from for one in account.events() if one.cancelled_from]
-        at = max([*shown, *gone], default=self._world.kernel.now) + _TALLY
-        if self._looked_at is not None and self._is_doubted():
+        at = max([*shown, *gone], default=self._world.drawn.start) + _TALLY
+        if self._looked_at is not None and self._is_doubted:
             at = max(at, self._looked_at + SECOND_LOOK_AFTER)
         return at
 
@@ -110,18 +124,15 @@ class Quiet:
         assert self._looked_at is not None
         counted_at = self._world.changed_at.get(COUNTERS.name, self._looked_at)
         is_fresh = counted_at <= self._looked_at and self._told_then == self._told
-        return is_fresh and (self._looks >= LOOKS_MAX or not self._is_doubted())
+        return is_fresh and (self._looks >= LOOKS_MAX or not self._is_doubted)
 
     @property
     def _told(self) -> int:
         return self._world.core.world.account().received
 
-    def _is_doubted(self) -> bool:
-        """Whether the last look found something that a second one may settle."""
+    def _finds_trouble(self) -> bool:
         return any(
-            row.status is Status.INVESTIGATE
-            for report in self.reports()
-            for row in report.rows
+            row.status is Status.INVESTIGATE for report in self.reports() for row in report.rows
         )
 
     def reports(self) -> list[Report]:
@@ -130,7 +141,10 @@ class Quiet:
         found = [
             eye.reports.latest(tenant, month)
             for tenant in self._world.tenants
-            for month in eye.reconciler.months(tenant)
+            for month in sorted(
+                {f"{copy.at:%Y-%m}" for copy in self._clients.copies}
+                | {*eye.reconciler.months(tenant)}
+            )
         ]
         return [one for one in found if one is not None]
 
@@ -143,14 +157,22 @@ class Quiet:
             self._is_looking = False
             if ended:
                 self._looked_at, self._told_then = began_at, told
+                self._is_doubted = self._finds_trouble()
 
         self._world.kernel.spawn("last look", self._reconcile, done)
 
     def _reconcile(self) -> bool:
-        """Whether all was read anew."""
-        return all([self._reconcile_of(tenant) for tenant in self._world.tenants])
+        """Whether all was read anew, also the months that no schedule looks at any more."""
+        asked: list[dict[str, Any]] = [{"verify": True}]
+        asked += [
+            {"tenantId": tenant, "period": month, "verify": True}
+            for tenant, month in self._former_months()
+        ]
+        answers = [self._world.call(functions.RECONCILER, event) for event in asked]
+        return not any(isinstance(one, Failure) or one["left"] for one in answers)
 
-    def _reconcile_of(self, tenant: TenantId) -> bool:
-        event = {"tenantId": tenant, "verify": True}
-        answer = self._world.call(functions.RECONCILER, event)
-        return not isinstance(answer, Failure) and not answer["left"]
+    def _former_months(self) -> list[tuple[TenantId, str]]:
+        """Months in which something was used, longer ago than those of open periods."""
+        used = {(copy.tenant, f"{copy.at:%Y-%m}") for copy in self._clients.copies}
+        months = self._world.eye.reconciler.months()
+        return sorted(one for one in used if one[1] < min(months))

@@ -28,6 +28,9 @@ _HEADS = {
     "outage drop_after": "outage, done",
 }
 
+WIDTH = 150
+"""Of what is no terminal: the matrix has many columns."""
+
 type _Rows = list[tuple[str, ...]]
 
 
@@ -56,6 +59,8 @@ def _bound(worlds: int, failed: int) -> str:
 
 def tell_report(soaked: "Soaked", console: Console) -> None:
     """Figures, kinds, situations and the matrix."""
+    if not console.is_terminal:
+        console.width = WIDTH
     for line in summary(soaked):
         console.print(line, soft_wrap=True, markup=False)
     _print(console, "Kinds of worlds", _KINDS, _kinds(soaked.tally.kinds))
@@ -143,7 +148,7 @@ def _heads(faults: tuple[str, ...]) -> tuple[str, ...]:
 def _rows(sites: Mapping[Site, Mapping[str, int]]) -> _Rows:
     return [
         (f"{site.function} {site.call}", *(_cell(site, met, fault) for fault in _columns(site)))
-        for site, met in sites.items()
+        for site, met in sorted(sites.items())
     ]
 
 

@@ -26,6 +26,8 @@ QUIET_WITHIN = 8 * 24 * HOUR
 """Longer than Stripe goes on to deliver a webhook, than it may wait with an invoice, and than dead
 letters lie."""
 LOOK_EVERY = timedelta(minutes=10)
+LISTENS_TO_EACH = 10
+"""World: to log costs time."""
 LOOKS_OFTEN_FOR = 4 * HOUR
 LOOK_LATER_EVERY = timedelta(minutes=30)
 
@@ -55,8 +57,9 @@ class Lived:
 
 def live(drawn: Drawn, begun: Callable[[Lived], None] = lambda _: None) -> Lived:
     """Live through a world; `begun` holds it before anything happens, should it come to grief."""
-    with _no_chance_of_its_own(drawn.seed), partitions(drawn.partitions):
+    with _no_chance_of_its_own(drawn.seed) as logged, partitions(drawn.partitions):
         lived = _begin(drawn)
+        lived.watch.logged = logged
         begun(lived)
         try:
             _pass(lived)
@@ -113,37 +116,38 @@ def _heal(lived: Lived) -> None:
 
 
 @contextmanager
-def _no_chance_of_its_own(seed: int) -> Iterator[None]:
-    """Ids that libraries draw come from a count, and nobody logs."""
+def _no_chance_of_its_own(seed: int) -> Iterator[list[str]]:
+    """Ids that libraries draw come from a count; what is logged is kept, or nobody logs."""
     numbers = iter(range(seed, 2**63))
+    logs = _listening() if seed % LISTENS_TO_EACH == 0 else _silence()
+    with patch("uuid.uuid4", lambda: UUID(int=next(numbers), version=4)), logs as logged:
+        yield logged
+
+
+@contextmanager
+def _silence() -> Iterator[list[str]]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with patch("uuid.uuid4", lambda: UUID(int=next(numbers), version=4)):
-            yield
+        yield []
     finally:
         logging.disable(before)
 
 
-if __name__ == "__main__":
-    import sys
-    import time
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Everything that is logged, with all that its record carries, and none of it elsewhere."""
+    lines: list[str] = []
 
-    first, last = int(sys.argv[1]), int(sys.argv[2])
-    for seed in range(first, last):
-        began = time.process_time()
-        lived = live(draw(seed))
-        kernel = lived.world.kernel
-        bugs = [bug for one in lived.world.lambdas.values() for bug in one.bugs]
-        print(
-            seed,
-            lived.drawn.kind,
-            lived.drawn.events,
-            lived.is_quiet,
-            kernel.steps,
-            f"{(time.process_time() - began) * 1000:.0f} ms",
-            kernel.fingerprint,
-            bugs[:2],
-        )
-        if bugs and len(sys.argv) > 3:
-            raise bugs[0]
+    def keep(_: logging.Logger, record: logging.LogRecord) -> None:
+        lines.append(f"{logging.Formatter().format(record)} {record.__dict__}")
+
+    disabled, level = logging.root.manager.disable, logging.root.level
+    logging.disable(logging.NOTSET)
+    logging.root.setLevel(logging.INFO)
+    try:
+        with patch("logging.Logger.callHandlers", keep):
+            yield lines
+    finally:
+        logging.root.setLevel(level)
+        logging.disable(disabled)

@@ -8,6 +8,7 @@ or never, as the world's faults make it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from infra import functions
@@ -17,6 +18,7 @@ from metering import times
 from metering.keys import join
 from metering.notice import NoticeKind
 from metering.period_close import CLOSE_GRACE
+from metering.subscriptions import ROUND_EVERY
 from tests.simulation.aws.items import Item
 from tests.simulation.aws.mapping import Failure
 from tests.simulation.draw import DAY, HOUR, Kind
@@ -25,10 +27,13 @@ from tests.simulation.webhooks import Webhooks
 from tests.simulation.world import World
 
 MINUTE = timedelta(minutes=1)
+ATTEMPTS = 3
+"""Of an asynchronous invocation, by Lambda's default; AWS waits a minute, then two."""
 SEEN_LATE = timedelta(minutes=10)
 """A run that began so long after a write has surely seen it: indexes lag and clocks differ."""
-SOON = timedelta(minutes=10)
+SOON = timedelta(minutes=3)
 """A run is due now, or nearly: clocks differ."""
+RECONCILED_EVERY = timedelta(minutes=65)
 _CLOSING = join("closing")
 _NOTICES = tuple(join("notices", one) for one in (NoticeKind.INVOICE, NoticeKind.SUBSCRIPTION))
 """Of them, the period closer takes care."""
@@ -47,6 +52,8 @@ class Rhythm:
     """After so long it runs all the same."""
     whole_from: datetime
     """When the last run began that came to its end."""
+    is_healed: bool = False
+    """Whether its period is that of a good day."""
 
 
 class Schedules:
@@ -56,23 +63,24 @@ class Schedules:
         self._world = world
         self._kernel = world.kernel
         self._webhooks = webhooks
-        self._is_healed = False
         self._ends = account.ends
         span = world.drawn.span
         self._writer = self._rhythm(
-            functions.WRITER, span / 12, 10 * MINUTE, self._has_usage_to_tell, 2 * HOUR
+            functions.WRITER, span / 7, 10 * MINUTE, self._has_usage_to_tell, 2 * HOUR
         )
         self._rhythms = [
-            self._rhythm(functions.LANE_FOLDER, span / 3, 6 * HOUR, self._is_counted, DAY),
+            self._rhythm(
+                functions.LANE_FOLDER, min(span / 3, 6 * HOUR), 6 * HOUR, self._is_counted, DAY
+            ),
             self._rhythm(
                 functions.REBUILDER, max(span / 40, MINUTE), 5 * MINUTE, self._is_rebuilt, 9 * DAY
             ),
         ]
         if world.drawn.kind is not Kind.COUNTING:
-            reconciler = functions.RECONCILER, span / 2, 9 * DAY, lambda _: True, 9 * DAY
+            reconciler = functions.RECONCILER, span, RECONCILED_EVERY, self._may_differ, 9 * DAY
             self._rhythms += [self._writer, self._rhythm(*reconciler)]
         if world.drawn.kind is Kind.CLOSING:
-            closer = functions.PERIOD_CLOSER, max(span / 100, 4 * MINUTE), 4 * MINUTE
+            closer = functions.PERIOD_CLOSER, max(span / 40, 5 * MINUTE), 5 * MINUTE
             self._rhythms.append(self._rhythm(*closer, self._may_close, 6 * HOUR))
 
     def _rhythm(
@@ -95,15 +103,19 @@ class Schedules:
 
     def heal(self) -> None:
         """From now on they fire as they do on a good day."""
-        self._is_healed = True
         for one in self._rhythms:
-            if one.healed_period < one.period:
-                self._kernel.later(one.healed_period, lambda one=one: self._fire(one))
+            one.is_healed = True
+            self._kernel.later(one.healed_period * self._kernel.random.random(), self._firing(one))
 
     @property
     def is_told(self) -> bool:
         """Whether the writer has nothing to look at."""
         return not self._has_usage_to_tell(self._writer.whole_from)
+
+    def has_gone_round(self, since: datetime) -> bool:
+        """Whether the daily round over all subscriptions was made since."""
+        closer = next(one for one in self._rhythms if one.function is functions.PERIOD_CLOSER)
+        return closer.whole_from > since + ROUND_EVERY + SEEN_LATE
 
     @property
     def is_closed(self) -> bool:
@@ -113,9 +125,14 @@ class Schedules:
     # --- firing ---
 
     def _firing(self, one: Rhythm) -> Callable[[], None]:
+        """The next firing, and all after it until the rhythm changes."""
+        is_healed = one.is_healed
+        period = one.healed_period if is_healed else one.period
+
         def fire() -> None:
+            if one.is_healed is not is_healed:
+                return
             self._fire(one)
-            period = one.healed_period if self._is_healed else one.period
             self._kernel.later(period * (0.8 + 0.4 * self._kernel.random.random()), fire)
 
         return fire
@@ -134,10 +151,15 @@ class Schedules:
         self._kernel.saw(f"schedule fired {times_} times | {function.name}")
         return times_
 
-    def _invoke(self, one: Rhythm, began_at: datetime) -> None:
+    def _invoke(self, one: Rhythm, began_at: datetime, attempt: int = 1) -> None:
+        """One run; where it fails, Lambda tries again, though it may be acting still."""
+
         def told(answer: Any) -> None:
             if _is_whole(answer):
                 one.whole_from = max(one.whole_from, began_at)
+            elif isinstance(answer, Failure) and attempt < ATTEMPTS:
+                again = partial(self._invoke, one, began_at, attempt + 1)
+                self._kernel.later(MINUTE * attempt, again)
 
         self._world.lambdas[one.function.name].invoke({}, told)
 
@@ -191,6 +213,10 @@ class Schedules:
         key = {"pk": line["close_pk"], "sk": line["close_sk"]}
         look = (self._world.tables.item(BILLING.name, key) or {}).get("next_look_at")
         return times.from_text(look["S"]) if look else self._world.drawn.start
+
+    def _may_differ(self, _: datetime) -> bool:
+        """On a good day the last look is enough, but where a draft is held until numbers agree."""
+        return not self._writer.is_healed or self._is_closing()
 
     # --- webhooks ---
 

@@ -130,7 +130,8 @@ def _plain(drawn: Drawn) -> Iterator[Drawn]:
             continue
         least = type(value)(_AT_LEAST.get(one.name, 0))
         if value > least:
-            yield replace(drawn, **{one.name: least})
+            change: dict[str, Any] = {one.name: least}
+            yield replace(drawn, **change)
 
 
 def _halve_events(drawn: Drawn) -> Iterator[Drawn]:

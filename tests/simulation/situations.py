@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 
-_POST = "post v?/billing/meter_events"
+_POST = "writer | post v?/billing/meter_events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ SITUATIONS = (
     # The queue
     _one("a message came twice", "queue: a message was received twice"),
     _one("messages came out of order", "queue: messages came out of order"),
-    _one("a message died and was moved back", "queue: a message died"),
-    _one("a message was moved back after 30 h"),
+    _one("a message died and was moved back", "dead letters redriven"),
+    _one("a message was moved back after 30 h", "dead letters redriven 30 h later"),
     _one(
         "a message was handled after its visibility timeout",
         "queue: a message was handled after its visibility timeout",
@@ -59,7 +59,7 @@ SITUATIONS = (
     _one("a shard split with its parent undrained"),
     _one("a counter had usage in several lanes", "lanes beside each other"),
     _one("lanes at rest were folded", "lane folded"),
-    _one("a record that nobody can read was in the stream", "poison*", "quarantined as poison*"),
+    _one("a record that nobody can read was in the stream", "quarantined as unreadable"),
     _one("the aggregator died after a lane was written", "crash after | aggregator | *execute*"),
     _one("an aggregator took too long and went on", "timed out | aggregator"),
     _one("counters were recounted while events came in", "counter recounted"),
@@ -69,18 +69,16 @@ SITUATIONS = (
     _one("a write landed after its sender had given up", "delayed | * | *write*"),
     _one("a late landing was refused", "late landing refused | *"),
     # Telling Stripe
-    _one(
-        "a writer died between recording a push and sending it", f"crash before | writer | {_POST}"
-    ),
+    _one("a writer died between recording a push and sending it", f"crash before | {_POST}"),
     _one(
         "Stripe accepted, then the writer died before it noted that",
-        f"crash after | writer | {_POST}",
+        f"crash after | {_POST}",
     ),
-    _one("Stripe accepted and its answer was lost", f"drop_after | writer | {_POST}"),
-    _one("Stripe accepted after the writer had given up", f"delayed | writer | {_POST}"),
-    _one("Stripe answered 500 after it had accepted", f"error_after | writer | {_POST}"),
-    _one("Stripe was out while usage was told", f"outage * | writer | {_POST}"),
-    _one("Stripe limited the rate", f"rate_limited | writer | {_POST}"),
+    _one("Stripe accepted and its answer was lost", f"drop_after | {_POST}"),
+    _one("Stripe accepted after the writer had given up", f"delayed | {_POST}"),
+    _one("Stripe answered 500 after it had accepted", f"error_after | {_POST}"),
+    _one("Stripe was out while usage was told", f"outage * | {_POST}"),
+    _one("Stripe limited the rate", f"rate_limited | {_POST}"),
     _one("a push was tried again", "push tried again"),
     _one("a push's outcome became unknown", "push unknown"),
     _one("a push was known not to have counted, and its delta told anew", "push closed as void"),
@@ -88,16 +86,26 @@ SITUATIONS = (
     _one("a push lowered what Stripe holds", "push of a negative delta"),
     _one("two writers ran at once", "schedule fired 2 times | writer"),
     # People and periods
-    _one("an adjustment was approved", "adjustment approved | *"),
-    _one("an approved adjustment was reverted", "adjustment reverted | *"),
-    _one("a late event waited for approval", "adjustment pending | late_event"),
+    _one("an adjustment was approved", "adjustment approved*"),
+    _one("an approved adjustment was reverted", "adjustment reverted*"),
+    _one("a late event that waited was approved", "late event approved"),
+    _one("a late event's approval was reverted", "late event's approval reverted"),
+    _one("somebody decided about a stopped push", "stopped push decided"),
+    _one("a counter that lost records was rebuilt", "rebuild: *"),
+    _one("a subscription changed within its period", "subscription: *"),
     _one("a month ended meanwhile", "month passed"),
     _one("usage was carried into a later period", "carried into a later period"),
     _one("a period was closed", "period closed"),
     _one("a late event came after its period was closed"),
-    _one("a webhook came twice"),
-    _one("a webhook had a wrong signature"),
-    _one("planted drift was found"),
+    _one("a webhook came twice", "webhook double", "webhook unanswered"),
+    _one("a webhook was lost", "webhook lost"),
+    _one("a webhook was forged", "webhook forged"),
+    _one("a webhook was overheard and sent again later", "webhook replayed"),
+    _one("webhooks' secret was being replaced", "webhook rotated"),
+    _one("webhooks came out of order", "webhooks out of order"),
+    _one("a meter was switched off for a while", "meter switched off"),
+    _one("Stripe silently lost, doubled or gained usage", "drift: *"),
+    _one("new code took over in the middle", "deployed"),
     # Machines
     _one("two machines' clocks were minutes apart", "clocks far apart"),
     _one("a schedule did not fire", "schedule fired 0 times | *"),
@@ -127,7 +135,8 @@ def never(met: Mapping[str, int]) -> list[str]:
 # --- which fault hit which call -------------------------------------------------------------------
 
 DYNAMO_FAULTS = (
-    "crash before", "crash after", "slow", "throttled", "collided", "lost", "answer lost", "delayed",
+    "crash before", "crash after", "slow",
+    "throttled", "collided", "lost", "answer lost", "delayed",
 )  # fmt: skip
 STRIPE_FAULTS = (
     "crash before", "crash after", "slow", "rate_limited", "error_before", "error_after",

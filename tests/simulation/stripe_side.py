@@ -59,7 +59,7 @@ def _settings(metric: DrawnMetric) -> MetricSettings:
 
 def _decide(world: World) -> None:
     """Sometimes a tenant wants what comes after the close not to be carried forward."""
-    chance = random.Random(f"tenants {world.drawn.seed}")  # noqa: S311 (a replay, no secret)
+    chance = random.Random(f"tenants {world.drawn.seed}")
     for tenant in world.tenants:
         choices = (AfterClose.CARRY_FORWARD, AfterClose.CARRY_FORWARD, AfterClose.UNBILLED)
         after_close = chance.choice(choices)
@@ -153,14 +153,14 @@ type _Anchors = dict[tuple[TenantId, str], datetime]
 
 def _anchors(drawn: Drawn, account: Account) -> _Anchors:
     """When subscriptions began: so that most have a period that ends while clients still send."""
-    chance = random.Random(f"anchors {drawn.seed}")  # noqa: S311 (a replay, no secret)
+    chance = random.Random(f"anchors {drawn.seed}")
     anchors = {}
     for owner in account.customers:
         kind = chance.random()
-        if kind < 0.25:  # noqa: PLR2004 (some are billed by nobody)
+        if kind < 0.25:
             continue
         end = drawn.start + drawn.span * chance.uniform(0.1, 0.7)
-        end += timedelta(days=chance.randrange(2, 20) if kind < 0.4 else 0)  # noqa: PLR2004
+        end += timedelta(days=chance.randrange(2, 20) if kind < 0.4 else 0)
         anchors[owner] = _months_before(end.replace(microsecond=0))
     return anchors
 

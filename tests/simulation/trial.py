@@ -35,7 +35,7 @@ class Trial:
     fingerprint: str = ""
     steps: int = 0
     last: tuple[str, ...] = ()
-    """The last steps, where something broke."""
+    """The last steps, up to where something broke first."""
     numbers: tuple[tuple[str, str], ...] = ()
     """What was compared and found right: where, and the number."""
     sighted: Counter[str] = field(default_factory=Counter)
@@ -104,20 +104,16 @@ def _trial(
         return Trial(drawn, errors, cpu_s=cpu_s)
     (witness,) = begun
     lived, kernel = witness.lived, witness.lived.world.kernel
-    broken = (*getattr(lived, "violations", ()), *errors)
+    # A world that came to grief was not judged; somebody watched it all the same.
+    broken = (*(lived.violations or lived.watch.violations), *errors)
     return Trial(
         drawn,
         broken,
         kernel.fingerprint,
         kernel.steps,
-        tuple(kernel.last) if broken else (),
-        () if broken else numbers_of(lived),
+        witness.last_steps() if broken else (),
+        () if broken else tuple(lived.numbers),
         witness.seen(),
         cpu_s,
         kernel.now - drawn.start,
     )
-
-
-def numbers_of(lived: Lived) -> tuple[tuple[str, str], ...]:
-    """What was compared; empty until `judge` tells."""
-    return tuple(getattr(lived, "numbers", ()))

@@ -1,7 +1,7 @@
 """Stripe's webhooks on their way to us: lost, late, double, overtaken, forged, or replayed: F11."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,8 @@ class Webhooks:
         self.forgeries_taken: list[str] = []
         """Deliveries that nobody at Stripe sent now, and that were answered as if somebody had."""
         self.carried = 0
+        self.lost_at: datetime | None = None
+        """When the last one was lost that nobody will deliver again."""
         self._world = world
         self._kernel = world.kernel
         self._calls = 0
@@ -62,6 +64,7 @@ class Webhooks:
 
     def _lost(self, delivery: Delivery) -> None:
         """Stripe takes it for delivered, and nobody ever saw it."""
+        self.lost_at = self._kernel.now
         self._hears(delivery)(_OK)
 
     def _unanswered(self, delivery: Delivery) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from infra.tables import ADJUSTMENTS, BILLING, COUNTERS, QUARANTINE
+from infra.tables import ADJUSTMENTS, BILLING, COUNTERS, EVENTS, QUARANTINE
 from metering.adapters.dynamodb.counter_item import RECOUNT, read_sort_key
 from tests.simulation.aws.dynamodb import Change
 from tests.simulation.aws.items import Item
@@ -24,8 +24,12 @@ class Witness:
     def __init__(self, lived: Lived) -> None:
         self.lived = lived
         self._seen: Counter[str] = Counter()
+        self._up_to_the_first: tuple[str, ...] = ()
+        self._closed: list[tuple[str, str, str, str]] = []
+        """Tenant, customer, start and end of each period that was closed."""
         self._looks: dict[str, Callable[[Item], None]] = {
             BILLING.name: self._billing,
+            EVENTS.name: self._entry,
             QUARANTINE.name: self._quarantine,
             ADJUSTMENTS.name: self._adjustment,
         }
@@ -39,9 +43,15 @@ class Witness:
         told.update({f"queue: {what}": times for what, times in world.queue.seen.items()})
         return world.kernel.counts + told + self._seen
 
+    def last_steps(self) -> tuple[str, ...]:
+        """The steps that led to what broke first; where nobody saw it break, the very last."""
+        return self._up_to_the_first or tuple(self.lived.world.kernel.last)
+
     # --- while it lives ---
 
     def _watch(self, change: Change) -> None:
+        if self.lived.watch.violations and not self._up_to_the_first:
+            self._up_to_the_first = tuple(self.lived.world.kernel.last)
         if change.table == COUNTERS.name:
             self._counter(change)
         elif change.new_image is not None and change.table in self._looks:
@@ -59,13 +69,27 @@ class Witness:
             self._push(item["open"]["M"])
         elif "seq" in item:
             self._seen[f"push closed as {item['state']['S']}"] += 1
-        elif "finalizes_at" in item or "began_at" in item:
-            self._seen[f"period {item['state']['S']}"] += 1
-            self._seen["period held"] += item["held"]["BOOL"]
+        elif "began_at" in item:
+            self._period(item)
         if "stopped" in item:
             self._seen["stream stopped"] += 1
         if item.get("carried_in", {"L": ()})["L"]:
             self._seen["carried into a later period"] += 1
+
+    def _period(self, close: Item) -> None:
+        state = close["state"]["S"]
+        self._seen[f"period {state}"] += 1
+        if state == "closed":
+            names = ("tenant", "customer", "period_start", "period_end")
+            tenant, customer, start, end = (close[name]["S"] for name in names)
+            self._closed.append((tenant, customer, start, end))
+
+    def _entry(self, item: Item) -> None:
+        if self._closed and "ts" in item:
+            tenant, customer, at = (item[name]["S"] for name in ("t", "c", "ts"))
+            self._seen["a late event came after its period was closed"] += any(
+                one[:2] == (tenant, customer) and one[2] <= at < one[3] for one in self._closed
+            )
 
     def _push(self, push: Item) -> None:
         self._seen[f"push {push['state']['S']}"] += 1

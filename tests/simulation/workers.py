@@ -112,7 +112,9 @@ class Workers:
     def _is_stuck(self, worker: _Worker) -> bool:
         if worker.at.value != worker.last_at or not worker.chunk:
             worker.last_at, worker.since = worker.at.value, time.monotonic()
-        return time.monotonic() - worker.since > self.stuck_after_s
+        has_begun = worker.at.value in worker.chunk
+        limit_s = self.stuck_after_s if has_begun else STUCK_AFTER_S
+        return time.monotonic() - worker.since > limit_s
 
     def _lost(self, worker: _Worker, why: str) -> Tally:
         """The worker is gone: its seed has failed, and the others wait again."""

@@ -5,6 +5,7 @@ DynamoDB, its stream, SQS and both mappings; virtual are clock, machine and netw
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -50,7 +51,15 @@ NEXT_WEBHOOK_SECRET = "whsec_of_next_month"
 """What Stripe's webhooks will be signed with after the secrets' rotation; taken already."""
 _IN_NEED = in_need_partition(Role.PRIMARY, 0)[:-2]
 """What the partitions begin with that list the streams in need."""
+SHARDS_LAST = timedelta(hours=4)
+"""Source: AWS, "DynamoDB Streams": a shard is closed after about four hours."""
 NO_ANSWER = 0
+_NUMBER = re.compile(r'"~([-+.0-9e]+)"', re.IGNORECASE)
+
+
+def to_json(body: object) -> str:
+    """JSON in which `~1.50` is the number 1.50, digit for digit, as no float could write it."""
+    return _NUMBER.sub(r"\1", json.dumps(body))
 
 
 class World:
@@ -63,6 +72,9 @@ class World:
         """When a table was last written to."""
         self.damaged: list[tuple[TenantId, str]] = []
         """Whose events did not all come to their counters, and why: only a rebuild helps."""
+        self.queue_is_disabled = False
+        """Whether the function that takes the queue's messages fails whatever it is handed."""
+        self._shards_from = self.drawn.start
         self.poisons = 0
         """How many records of nothing were in the ledger's stream."""
         self.tables = self._tables()
@@ -104,26 +116,32 @@ class World:
     def _publish(self, change: Change) -> None:
         self.changed_at[change.table] = self.kernel.now
         if change.table == EVENTS.name:
+            self._renew_shards()
             self.stream.append(self._perhaps_poisoned(change), self.kernel.now)
             self.stream_pump.wake()
+
+    def _renew_shards(self) -> None:
+        """No shard takes records for longer than some hours; lanes at rest rely on it."""
+        if self.kernel.now - self._shards_from > SHARDS_LAST:
+            self._shards_from = self.kernel.now
+            self.stream.roll(self.kernel.now)
 
     def _perhaps_poisoned(self, change: Change) -> Change:
         """Sometimes nobody can read a record, or one that nobody can read stands before it."""
         is_struck = self.kernel.chance(self.dynamo_network.faults.poison)
-        if not is_struck or change.event_name != "INSERT" or change.new_image is None:
+        image = change.new_image
+        if not is_struck or change.event_name != "INSERT" or image is None or "kd" in image:
             return change
         if self.kernel.chance(0.5):
             self.kernel.saw("a record of nothing")
             self.poisons += 1
             nothing = {"pk": {"S": "nothing"}, "sk": {"S": f"{self.poisons}"}}
-            unreadable = replace(change, keys=change.keys, new_image=nothing)
-            self.stream.append(unreadable, self.kernel.now)
+            self.stream.append(replace(change, new_image=nothing), self.kernel.now)
             return change
         self.kernel.saw("a record that nobody can read")
-        self.damaged.append((TenantId(change.new_image["t"]["S"]), "poisoned record"))
-        image = dict(change.new_image)
-        del image["q"]
-        return replace(change, new_image=image)
+        self.damaged.append((TenantId(image["t"]["S"]), "poisoned record"))
+        unreadable = {name: value for name, value in image.items() if name != "q"}
+        return replace(change, new_image=unreadable)
 
     def _webhook_secrets(self) -> str | None:
         """What Stripe signs with, once it knows where to deliver; a world of counting has none."""
@@ -229,6 +247,10 @@ class World:
             self._take(invocation)
 
     def _take(self, invocation: QueueInvocation) -> None:
+        if self.queue_is_disabled:
+            self.queue.finished(invocation, Failure("disabled"), self.kernel.now)
+            return
+
         def told(answer: Any) -> None:
             self.queue.finished(invocation, answer, self.kernel.now)
             self.queue_pump.wake()
@@ -294,7 +316,7 @@ class World:
     ) -> dict[str, Any]:
         sent = {"content-type": "application/json", "authorization": f"Bearer {self.keys[tenant]}"}
         raw = [(name.encode(), text.encode()) for name, text in (sent | (headers or {})).items()]
-        content = b"" if body is None else json.dumps(body).encode()
+        content = b"" if body is None else to_json(body).encode()
         request = Request(method, path, urlencode(query or {}), raw, content, "127.0.0.1")
         number = f"request-{self.kernel.steps}"
         return payload(request, route="$default", now=self.kernel.now, request_id=number)
