@@ -14,21 +14,9 @@ from metering.event import LedgerEntry, UsageEvent, parse
 from metering.ingest_request import read_json
 from metering.quantity import canonical, parse_quantity
 from tests.builders import NOON, a_sent_event
+from tests.property.spellings import of_number, quantities
 
-quantities = st.builds(
-    lambda digits, exponent: Decimal(digits).scaleb(exponent),
-    st.integers(1, 10**27 - 1),
-    st.integers(-12, 0),
-).filter(lambda number: number < 10**15)
 numbers = st.decimals(allow_nan=False, allow_infinity=False)
-
-
-def spellings(number: Decimal) -> st.SearchStrategy[str]:
-    """JSON texts of one number."""
-    plain = format(number, "f")
-    padded = plain + ("" if "." in plain else ".") + "0"
-    exponents = [f"{format(number.scaleb(-shift), 'f')}e{shift}" for shift in (-3, 0, 2, 5)]
-    return st.sampled_from([plain, padded, padded + "00", *exponents, *map(str.upper, exponents)])
 
 
 def taken(spelling: str, *, as_text: bool) -> UsageEvent:
@@ -46,7 +34,7 @@ def test_a_quantity_passes_unchanged_from_json_to_ledger_to_counter(
     number: Decimal,
     as_text: bool,  # noqa: FBT001 (hypothesis fills it in)
 ) -> None:
-    event = taken(data.draw(spellings(number)), as_text=as_text)
+    event = taken(data.draw(of_number(number)), as_text=as_text)
     stored = from_item(to_item(LedgerEntry(event, NOON, is_late=False), index_shards=4))
     tally = read_tally(tally_value(tally_of(stored.event)))
 
@@ -77,7 +65,7 @@ def test_two_numbers_have_one_text_exactly_when_they_are_equal(
 
 @given(st.data(), quantities)
 def test_every_spelling_of_a_number_has_the_same_text(data: st.DataObject, number: Decimal) -> None:
-    assert canonical(parse_quantity(data.draw(spellings(number)))) == canonical(number)
+    assert canonical(parse_quantity(data.draw(of_number(number)))) == canonical(number)
 
 
 @given(quantities)

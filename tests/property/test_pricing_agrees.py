@@ -1,6 +1,8 @@
 """Our arithmetic of prices and the stand-in's, which share no code, agree to the last unit."""
 
 from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -25,6 +27,7 @@ QUANTITIES = st.one_of(
     st.decimals(0, 300, places=3, allow_nan=False, allow_infinity=False),
     st.decimals(0, 10**15 - 1, places=12, allow_nan=False, allow_infinity=False),
 )
+TINY = Decimal("0.000000000001")
 BOUNDS = st.lists(st.integers(1, 250), max_size=4, unique=True).map(sorted)
 
 
@@ -76,3 +79,22 @@ def test_in_any_steps_a_quantity_costs_what_it_costs_at_once(
         total += more
 
     assert billed == cost(rate, total)
+
+
+@given(
+    st.lists(st.tuples(AMOUNTS, AMOUNTS), min_size=1, max_size=5), BOUNDS, QUANTITIES, QUANTITIES
+)
+def test_a_graduated_price_never_falls_and_has_no_step_but_flat_amounts(
+    amounts: list[tuple[Decimal, Decimal]], bounds: list[int], one: Decimal, other: Decimal
+) -> None:
+    own = [Decimal(bound) for bound in bounds[: len(amounts) - 1]]
+    tiers = tuple(Tier(up_to, *both) for up_to, both in zip([*own, None], amounts, strict=False))
+    rate = Rate("price_1", "usd", tiers_mode=TiersMode.GRADUATED, tiers=tiers)
+    less, more = sorted([one, other])
+
+    assert exact_cost(rate, less) <= exact_cost(rate, more)
+    for tier, after in pairwise(tiers):
+        assert tier.up_to is not None
+        above, at = exact_cost(rate, tier.up_to + TINY), exact_cost(rate, tier.up_to)
+        step = Fraction(after.flat_amount) + Fraction(TINY) * Fraction(after.unit_amount)
+        assert Fraction(above) - Fraction(at) == step

@@ -323,5 +323,7 @@ class PushesAgainstStripe(RuleBasedStateMachine):
         assert is_late or self.stripe.total == self.desired
 
 
-PushesAgainstStripe.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+PushesAgainstStripe.TestCase.settings = settings(
+    max_examples=3 * settings().max_examples // 2, stateful_step_count=40
+)
 TestPushesAgainstStripe = PushesAgainstStripe.TestCase

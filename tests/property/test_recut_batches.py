@@ -110,7 +110,7 @@ class Shard:
         self._done = max(self._done, reached)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(ledgers, deliveries)
 def test_every_record_counts_exactly_once(
     ledger: list[LedgerEntry], script: list[Delivery]

@@ -6,7 +6,18 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from metering.period import DAY, FIRST, BillingCalendar, Era, Interval, Span, calendar_months
+from metering.period import (
+    DAY,
+    FIRST,
+    HOUR,
+    BillingCalendar,
+    Era,
+    Interval,
+    Span,
+    Width,
+    calendar_months,
+)
+from metering.times import parse_rfc3339
 
 TICK = timedelta(microseconds=1)
 LOOKED_THROUGH = timedelta(days=35)
@@ -106,6 +117,33 @@ def test_a_monthly_period_starts_at_the_anchors_day_and_time_or_on_the_months_la
     assert (start.year * 12 + start.month - anchor.year * 12 - anchor.month) % count == 0
     is_last_of_month = (start + DAY).month != start.month
     assert start.day == anchor.day or (is_last_of_month and start.day < anchor.day)
+
+
+walls = st.datetimes(datetime(2024, 2, 28), datetime(2026, 11, 1))  # noqa: DTZ001 (a clock's face)
+offsets = st.integers(-14 * 60, 14 * 60)
+
+
+@given(calendars, walls, offsets, offsets)
+@example(BillingCalendar(), datetime(2026, 10, 25, 2, 30), 120, 60)  # noqa: DTZ001 (set back an hour)
+@example(BillingCalendar(), datetime(2024, 2, 29, 23, 59, 59), -60, 0)  # noqa: DTZ001 (March in UTC)
+def test_a_clock_that_is_set_back_shows_one_time_of_two_instants_each_in_a_place_of_its_own(
+    calendar: BillingCalendar, wall: datetime, before: int, after: int
+) -> None:
+    first, second = _at_offset(wall, before), _at_offset(wall, after)
+
+    assert second - first == timedelta(minutes=before - after)
+    for width, length in (Width.HOUR, HOUR), (Width.DAY, DAY):
+        bucket = calendar.bucket_of(first, width)
+        assert first in bucket
+        assert (second in bucket) == (calendar.bucket_of(second, width) == bucket)
+        if abs(second - first) >= length:
+            assert second not in bucket
+
+
+def _at_offset(wall: datetime, minutes: int) -> datetime:
+    """The instant at which a clock so far from UTC shows a time, as a client would write it."""
+    sign, (hours, rest) = "-" if minutes < 0 else "+", divmod(abs(minutes), 60)
+    return parse_rfc3339(f"{wall.isoformat()}{sign}{hours:02d}:{rest:02d}")
 
 
 @given(calendars, rules)

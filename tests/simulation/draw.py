@@ -143,7 +143,8 @@ class Drawn:
 
 
 FAULT_NAMES = tuple(one.name for one in fields(Faults) if one.name not in _STYLE)
-_KINDS = (Kind.COUNTING, Kind.COUNTING, Kind.BILLING, Kind.BILLING, Kind.CLOSING)
+_KINDS = (*(Kind.COUNTING,) * 6, *(Kind.BILLING,) * 3, Kind.CLOSING)
+"""The cheap ones most: they reach more of what befalls a counter a second than the others."""
 _STARTS = (
     datetime(2026, 11, 14, 9, tzinfo=UTC),
     datetime(2026, 11, 30, 21, tzinfo=UTC),  # The month ends meanwhile.
@@ -167,7 +168,7 @@ def draw(seed: int) -> Drawn:
     """The world of a seed."""
     chance = random.Random(f"world {seed}")
     kind = chance.choice(_KINDS)
-    size = chance.choice((0.4, 1.0, 1.0, 2.0))
+    size = chance.choice((0.3, 0.5, 0.8, 1.4))
     return Drawn(
         seed=seed,
         kind=kind,

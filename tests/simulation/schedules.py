@@ -66,7 +66,7 @@ class Schedules:
         self._ends = account.ends
         span = world.drawn.span
         self._writer = self._rhythm(
-            functions.WRITER, span / 7, 10 * MINUTE, self._has_usage_to_tell, 2 * HOUR
+            functions.WRITER, span / 5, 10 * MINUTE, self._has_usage_to_tell, 2 * HOUR
         )
         self._rhythms = [
             self._rhythm(
@@ -77,7 +77,7 @@ class Schedules:
             ),
         ]
         if world.drawn.kind is not Kind.COUNTING:
-            reconciler = functions.RECONCILER, span, RECONCILED_EVERY, self._may_differ, 9 * DAY
+            reconciler = functions.RECONCILER, 2 * span, RECONCILED_EVERY, self._may_differ, 9 * DAY
             self._rhythms += [self._writer, self._rhythm(*reconciler)]
         if world.drawn.kind is Kind.CLOSING:
             closer = functions.PERIOD_CLOSER, max(span / 40, 5 * MINUTE), 5 * MINUTE

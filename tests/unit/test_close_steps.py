@@ -82,6 +82,7 @@ def test_a_short_grace_leaves_a_quarter_of_it() -> None:
         (replace(CLOSE, finalizes_at=FINAL, is_held=True), NEVER),
         (replace(CLOSE, finalizes_at=NEVER), NEVER),
         (replace(CLOSE, state=PeriodState.CLOSED, closed_at=END + SECOND), END + SECOND),
+        (replace(CLOSE, state=PeriodState.CLOSED, closed_at=None), END + CLOSE_GRACE),
     ],
 )
 def test_until_when_a_period_takes_usage(close: PeriodClose | None, until: datetime) -> None:

@@ -12,6 +12,7 @@ from metering.counter import (
     Tally,
     Usage,
     counter_of,
+    sum_of_buckets,
     tally_of,
     total,
     usage_of,
@@ -73,3 +74,11 @@ def test_an_event_belongs_to_its_tenant_customer_and_metric() -> None:
     entry = an_entry(customer="cus_B", metric="egress_bytes")
 
     assert counter_of(entry.event) == a_counter("cus_B", "egress_bytes")
+
+
+def test_buckets_are_added_each_to_its_own() -> None:
+    one, two, three = (usage_of(an_entry(quantity)) for quantity in ("1", "2", "4"))
+
+    added = sum_of_buckets([{NOON: one}, {NOON: two, NOON + MINUTE: three}, {}])
+
+    assert added == {NOON: one + two, NOON + MINUTE: three}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from metering.mapping import Customer, in_place_of
+from metering.mapping import Customer, in_place_of, unmapped_customer
 from metering.names import CustomerRef, TenantId
 from tests.builders import a_subscriber
 
@@ -39,3 +39,10 @@ def test_who_is_its_own_stripe_customer_may_have_been_told_before_it_was_set_up(
 
     assert in_place_of(None, replace(ANN, ref=ref)).recuts == 1
     assert in_place_of(None, replace(MONTHLY, ref=ref)).recuts == 0
+
+
+def test_a_customer_that_nobody_set_up_is_who_its_name_says() -> None:
+    assert unmapped_customer(ANN.tenant, CustomerRef("cus_9")) == Customer(
+        ANN.tenant, CustomerRef("cus_9"), "cus_9"
+    )
+    assert unmapped_customer(ANN.tenant, CustomerRef("ann")).stripe_customer == ""

@@ -269,3 +269,118 @@ def test_a_new_subscription_follows_one_that_has_ended() -> None:
     assert after.subscription == "sub_2"
     assert after.calendar.period_of(at("2026-12-05")) == Span(at("2026-12-02"), at(start))
     assert after.calendar.period_of(at(start)) == successor.items[0].period
+
+
+# --- to the last era ------------------------------------------------------------------------------
+
+
+def test_a_subscription_that_was_ended_goes_on_when_stripe_says_that_it_did_not_end() -> None:
+    gone = calendar_by(CALENDAR_MONTHS, replace(SUB, ended_at=at("2026-12-01")))
+    assert gone.eras[-1] == calendar_months(at("2026-12-01"))
+
+    assert calendar_by(gone, replace(SUB, ended_at=at("2026-12-01"))) == gone
+    assert len(gone.eras) == 2
+    other_end = calendar_by(gone, replace(SUB, ended_at=at("2026-12-05")))
+    assert other_end.eras[-1] == calendar_months(at("2026-12-05"))
+    assert calendar_by(CALENDAR_MONTHS, SUB).eras[-1].subscription == "sub_1"
+
+
+def test_a_second_subscription_of_the_same_rule_is_an_era_of_its_own() -> None:
+    calendar = calendar_by(CALENDAR_MONTHS, SUB)
+    later = "2027-01-20T13:37:42"
+    second = a_subscription(later, later, "2027-02-20T13:37:42", identity="sub_2")
+
+    after = calendar_by(calendar, second)
+
+    assert [era.subscription for era in after.eras] == ["sub_1", "sub_2"]
+    assert after.eras[-1].begins_at == at(later)
+    third = replace(second, id="sub_3")
+    assert [era.subscription for era in calendar_by(after, third).eras] == ["sub_1", "sub_3"]
+
+
+def test_items_without_a_meter_say_nothing_where_others_have_one() -> None:
+    yearly = Span(at(ODD), at("2027-11-20T13:37:42"))
+    unmetered = SubscriptionItem("si_seats", "price_2", "", yearly, Interval.YEAR)
+    both = replace(SUB, items=(unmetered, *SUB.items))
+
+    assert calendar_by(CALENDAR_MONTHS, both) == calendar_by(CALENDAR_MONTHS, SUB)
+    alone = replace(SUB, items=(unmetered,))
+    assert calendar_by(CALENDAR_MONTHS, alone).period_of(at(ODD)) == yearly
+
+
+def test_a_subscription_started_before_its_anchor_reaches_back_where_its_periods_do() -> None:
+    anchor, start, end = "2026-11-20", "2026-12-20", "2027-01-20"
+    exactly = a_subscription(anchor, start, end, started="2026-10-20")
+    within = a_subscription(anchor, start, end, started="2026-11-01")
+    before = a_subscription(anchor, start, end, started="2026-10-19")
+
+    begins = [
+        calendar_by(CALENDAR_MONTHS, one).eras[0].begins_at for one in (exactly, within, before)
+    ]
+
+    assert begins == [at("2026-10-20"), at("2026-11-01"), at("2026-11-20")]
+
+
+def test_a_subscription_whose_start_nobody_told_begins_with_the_period_it_is_seen_in() -> None:
+    later = a_subscription(ODD, "2027-02-20T13:37:42", "2027-03-20T13:37:42")
+
+    era = calendar_by(CALENDAR_MONTHS, replace(later, started_at=None)).eras[0]
+
+    assert (era.begins_at, era.anchor) == (at("2027-02-20T13:37:42"), at(ODD))
+
+
+def test_a_rule_that_changes_without_its_anchor_begins_with_the_period_that_says_so() -> None:
+    calendar = calendar_by(CALENDAR_MONTHS, SUB)
+    start, end = "2027-01-20T13:37:42", "2028-01-20T13:37:42"
+    yearly = a_subscription(ODD, start, end, interval=Interval.YEAR)
+    two_months = replace(
+        yearly,
+        items=(
+            replace(
+                yearly.items[0],
+                interval=Interval.MONTH,
+                interval_count=2,
+                period=Span(at(start), at("2027-03-20T13:37:42")),
+            ),
+        ),
+    )
+
+    era = calendar_by(calendar, two_months).eras[-1]
+
+    assert (era.begins_at, era.anchor, era.count) == (at(start), at(ODD), 2)
+
+
+def test_an_end_that_is_heard_of_twice_after_a_renewal_changes_nothing() -> None:
+    renewed = a_subscription(
+        ODD, "2026-12-20T13:37:42", "2027-01-20T13:37:42", ended="2027-01-05T00:00:00"
+    )
+
+    once = calendar_by(calendar_by(CALENDAR_MONTHS, SUB), renewed)
+
+    assert [era.begins_at for era in once.eras] == [at(ODD), at("2027-01-05")]
+    assert calendar_by(once, renewed) == once
+    assert calendar_by(calendar_by(once, renewed), renewed) == once
+
+
+def test_of_two_that_follow_one_that_has_ended_none_is_taken_and_a_person_is_told() -> None:
+    ended = replace(SUB, ended_at=at("2026-12-01"))
+    two = [replace(SUB, id=name) for name in ("sub_2", "sub_3")]
+    customer = replace(ANN, subscription="sub_1")
+
+    after = judged(customer, Found(ended, [ended, *two]), lambda one: True)
+
+    assert after.subscription == ""
+    assert after.trouble.startswith("sub_2, sub_3 all have metered items")
+    assert after.eras[-1] == calendar_months(at("2026-12-01"))
+
+
+def test_an_end_behind_several_eras_is_known_again() -> None:
+    former = CALENDAR_MONTHS.with_era(Era(at("2026-01-05"), at("2026-01-05"), subscription="sub_0"))
+    renewed = a_subscription(
+        ODD, "2026-12-20T13:37:42", "2027-01-20T13:37:42", ended="2027-01-05T00:00:00"
+    )
+
+    once = calendar_by(calendar_by(former, SUB), renewed)
+
+    assert [era.subscription for era in once.eras] == ["sub_0", "sub_1", ""]
+    assert calendar_by(once, renewed) == once

@@ -1,5 +1,6 @@
 """What Stripe's error reports make us doubt: the pushes they name, and the window for the rest."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -140,3 +141,11 @@ def test_a_push_that_two_samples_name_is_doubted_once() -> None:
     error = MeterError("archived_meter", 2, (PUSH, f"{PUSH}.g1"))
 
     assert [doubt.id for doubt in suspicions_of(a_report(error), a_notice())] == [PUSH]
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_suspicion_knows_the_mode_of_its_notice(is_live: bool) -> None:  # noqa: FBT001 (a parameter of pytest)
+    notice = replace(a_notice(), is_live=is_live)
+    report = a_report(MeterError("c", 1, (), "m"))
+
+    assert [one.is_live for one in suspicions_of(report, notice)] == [is_live]

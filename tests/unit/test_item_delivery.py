@@ -26,7 +26,14 @@ from metering.invoice_item import (
     is_overtaken,
     line_of,
 )
-from metering.item_delivery import Added, ItemAnswer, after, needs_a_person, stamped
+from metering.item_delivery import (
+    Added,
+    ItemAnswer,
+    after,
+    needs_a_person,
+    put_off,
+    stamped,
+)
 from metering.period import Span
 from tests.builders import NOON, a_counter
 
@@ -164,3 +171,56 @@ def test_an_item_that_never_left_is_priced_anew_when_more_was_billed_for_its_lin
 def test_no_item_is_ever_answered_like_a_meter_event() -> None:
     with pytest.raises(InvariantBrokenError):
         after(sent(), Accepted(), NOON)
+
+
+# --- ids that stand at Stripe for ever ------------------------------------------------------------
+
+
+def test_the_marks_of_lines_and_items_stay_what_they_are() -> None:
+    counter = ("demo", "cus_A", "api_calls")
+
+    assert line_of(TARGET, PERIOD) == "qsulelsyv44lcufmpipvy6pjfwzoe2ru"
+    assert id_of(TARGET, counter, PERIOD, 2) == "u1.5wmfet3agejqgx4yejrofbrqxfj2h53e.apart.2"
+    later = Span(PERIOD.end, PERIOD.end + HOUR)
+    assert line_of(TARGET, later) != line_of(TARGET, PERIOD)
+    assert id_of(TARGET, counter, later, 2) != id_of(TARGET, counter, PERIOD, 2)
+
+
+def test_an_item_that_stands_at_stripe_is_billed_as_it_stands_there() -> None:
+    troubled = replace(PLANNED, not_before=NOON, last_error="500")
+    known = KnownItem("ii_1", PLANNED.id, PLANNED.line, 7, 900)
+
+    assert billed(troubled, known, NOON + HOUR) == replace(
+        PLANNED,
+        state=ItemState.BILLED,
+        stripe_id="ii_1",
+        units=7,
+        amount=900,
+        billed_at=NOON + HOUR,
+    )
+
+
+def test_an_item_that_stripe_could_not_be_asked_for_is_looked_at_a_little_later() -> None:
+    assert put_off(PLANNED, "throttled", NOON) == replace(
+        PLANNED, last_error="throttled", not_before=NOON + timedelta(seconds=30)
+    )
+
+
+def test_a_stamp_is_kept_to_the_last_field_and_a_fence_ends_after_half_an_hour() -> None:
+    once = stamped(PLANNED, NOON)
+    assert once == replace(
+        PLANNED,
+        state=ItemState.SENT,
+        attempts=1,
+        key_since=NOON,
+        last_attempt_at=NOON,
+        not_before=NOON + timedelta(seconds=30),
+    )
+    later = NOON + timedelta(days=2)
+    fenced = replace(once, last_attempt_at=later - timedelta(minutes=30))
+
+    again = stamped(fenced, later)
+
+    assert again is not None
+    assert (again.key_generation, again.key_since, again.last_attempt_at) == (1, later, later)
+    assert stamped(fenced, later - timedelta(microseconds=1)) is None

@@ -83,7 +83,7 @@ def test_a_lane_that_was_folded_into_the_base_takes_no_more() -> None:
     step = advance(lane, FIVE)
 
     assert step is not None
-    assert step.after == lane
+    assert step.before is step.after is lane
     assert step.unfoldable == tuple(placed.record for placed in FIVE[1:])
     assert advance(lane, FIVE[:1]) is None
 

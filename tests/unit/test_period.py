@@ -7,6 +7,7 @@ import pytest
 
 from metering.period import (
     CALENDAR_MONTHS,
+    NEVER,
     BillingCalendar,
     Era,
     Interval,
@@ -162,3 +163,40 @@ def test_the_periods_that_begin_in_a_month_are_found(
     found = [period.start.day for period in calendar.periods_beginning_in(month_named(month))]
 
     assert found == days
+
+
+def test_a_period_is_cut_short_when_its_subscription_changes_before_its_end() -> None:
+    started, changed = at("2026-01-15T09:00:00"), at("2026-11-20T12:00:00")
+    rule = Era(started, started, subscription="sub_1")
+    calendar = BillingCalendar((rule, Era(changed, changed, subscription="sub_1")))
+
+    cut = calendar.period_of(changed - timedelta(microseconds=1))
+
+    assert cut == Span(at("2026-11-15T09:00:00"), changed)
+    assert calendar.is_cut_short(cut)
+    assert not calendar.is_cut_short(calendar.period_of(at("2026-10-20")))
+    assert not calendar.is_cut_short(calendar.period_of(changed))
+
+
+def test_a_calendar_month_that_a_subscription_ends_is_not_cut_short_by_anybody() -> None:
+    started = at("2026-11-20T12:00:00")
+    calendar = BillingCalendar((Era(started, started, subscription="sub_1"),))
+
+    assert not calendar.is_cut_short(Span(at("2026-11-01"), started))
+
+
+def test_the_last_periods_before_the_end_of_time_end_where_they_should() -> None:
+    daily = anchored("2026-01-15", interval=Interval.DAY)
+
+    assert daily.period_of(at("9999-12-30T12:00:00")) == Span(at("9999-12-30"), at("9999-12-31"))
+    assert daily.period_of(at("9999-12-31T12:00:00")) == Span(at("9999-12-31"), NEVER)
+    assert anchored("2026-01-15").period_of(at("9999-06-20")) == Span(
+        at("9999-06-15"), at("9999-07-15")
+    )
+
+
+def test_before_its_first_era_a_customer_is_in_that_of_calendar_months() -> None:
+    calendar = anchored("2026-01-15")
+
+    assert calendar.era_of(at("2026-01-14")) == calendar_months()
+    assert calendar.era_of(at("2026-01-15")) == calendar.eras[0]

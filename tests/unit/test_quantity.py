@@ -4,7 +4,15 @@ from decimal import Decimal, Inexact
 
 import pytest
 
-from metering.quantity import EXACT, InvalidQuantityError, canonical, floor_scaled, parse_quantity
+from metering.quantity import (
+    EXACT,
+    InvalidQuantityError,
+    canonical,
+    floor_scaled,
+    parse_delta,
+    parse_quantity,
+    without_trailing_zeros,
+)
 
 
 @pytest.mark.parametrize(
@@ -91,3 +99,33 @@ def test_a_hundred_thousand_million_of_the_greatest_events_still_add_up() -> Non
 )
 def test_units_are_rounded_down(total: str, scale: int, units: int) -> None:
     assert floor_scaled(Decimal(total), scale) == units
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [("NaN", "must be a finite number"), ("0.0", "must not be 0"), ("-0", "must not be 0")],
+)
+def test_a_difference_must_be_a_number_and_not_nothing(sent: str, reason: str) -> None:
+    with pytest.raises(InvalidQuantityError, match=f"^{reason}$"):
+        parse_delta(sent)
+
+
+def test_what_is_no_number_has_no_digits_to_strip() -> None:
+    with pytest.raises(InvalidQuantityError, match=r"^must be a finite number$"):
+        without_trailing_zeros(Decimal("Infinity"))
+
+
+@pytest.mark.parametrize(
+    ("digits", "exponent", "stripped"), [((0,), -3, "0.000"), ((1, 5, 0, 0), -3, "1.5")]
+)
+def test_zeros_are_stripped_and_a_zero_itself_never(
+    digits: tuple[int, ...], exponent: int, stripped: str
+) -> None:
+    assert str(without_trailing_zeros(Decimal((0, digits, exponent)))) == stripped
+
+
+def test_thirty_eight_digits_are_floored_without_losing_one() -> None:
+    digits = "98765432109876543210987654.321098765432"
+
+    assert floor_scaled(Decimal(digits), 12) == int(digits.replace(".", ""))
+    assert floor_scaled(Decimal(digits), 0) == 98765432109876543210987654

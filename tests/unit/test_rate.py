@@ -155,3 +155,7 @@ def test_an_unknown_transport_is_refused() -> None:
     assert Config.from_environment({"STRIPE_TRANSPORT": "v2"}).stripe_transport == "v2"
     with pytest.raises(ValueError, match="STRIPE_TRANSPORT must be one of v1, v2, not 'v3'"):
         Config.from_environment({"STRIPE_TRANSPORT": "v3"})
+
+
+def test_one_call_a_second_comes_back_slowly_but_does() -> None:
+    assert TokenBucket.full(1, 0.0).a_second == pytest.approx(0.05)

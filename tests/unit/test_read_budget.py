@@ -106,3 +106,22 @@ def test_reads_that_cannot_be_written_now_are_still_counted(
     counts.trouble = None
     assert budget.left(clock.now()) == 9_750
     assert counts.counts.total() == 250
+
+
+def test_reads_noted_while_others_cannot_be_written_are_added_to_them(
+    budget: ReadBudget,
+    counts: KeptCounts,
+    clock: SetClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def busy(account: str, day: date, reads: int) -> None:
+        budget.note(3)
+        raise RetryableError("throttled")
+
+    monkeypatch.setattr(counts, "add", busy)
+    budget.note(50)
+    budget.flush()
+
+    assert budget.left(clock.now()) == 10_000 - 50 - 3 - 3
+    assert "50 reads of Stripe are written down later: throttled" in caplog.text

@@ -113,3 +113,10 @@ def test_a_customer_that_nobody_named_in_the_test_account_is_told_of_there_by_no
     customer = Customer(DEMO, CustomerRef("ada"), "cus_A")
 
     assert in_test_account(customer).stripe_customer == ""
+
+
+def test_a_difference_names_its_counter_and_period_and_no_reason_where_there_is_none() -> None:
+    (one,) = differences([a_row("42")], [a_row("40")])
+
+    assert (one.counter, one.period) == (COUNTER, NOVEMBER)
+    assert one.explanation == "The primary was told 42 and the shadow 40."

@@ -142,3 +142,12 @@ def test_a_thin_event_of_an_invoice_names_the_invoice() -> None:
     assert (notice.kind, notice.object_id) == (NoticeKind.INVOICE, "in_7")
     with pytest.raises(NotAnEventError, match="related_object"):
         read_event(a_thin_event("invoice.created", related_object=None), NOON)
+
+
+def test_an_event_of_our_own_account_names_none() -> None:
+    snapshot = read_event(a_snapshot("invoice.finalized", id="evt_1"), NOON)
+    thin = read_event(without(a_thin_event(id="evt_2"), "context"), NOON)
+
+    assert snapshot is not None
+    assert thin is not None
+    assert (snapshot.account, thin.account) == ("", "")

@@ -189,8 +189,10 @@ def _ceded(holding: _Holding) -> int:
 def _ceded_from(holding: _Holding, after: PushStream, calendar: BillingCalendar) -> datetime | None:
     if _goes(holding, calendar):
         return after.key.period.start
-    gives = len(holding.after) < len(holding.before) or holding.stream.ceded_from is not None
-    return after.key.period.end if gives else None
+    # It may take over as many as it gives: what counts is whether one of its own is gone.
+    kept = {one.identifier for one in holding.after}
+    gives = any(one.identifier not in kept for one in holding.before)
+    return after.key.period.end if gives or holding.stream.ceded_from is not None else None
 
 
 def _received(stream: PushStream, pushes: Iterable[Push]) -> tuple[Received, ...]:
