@@ -9,6 +9,7 @@ import pytest
 
 from metering.comparison import compare
 from metering.counter import NO_USAGE, Aggregation, Usage, usage_of
+from metering.evidence import Evidence
 from metering.facts import Facts, Reading, recount
 from metering.period import Span
 from metering.push import (
@@ -242,10 +243,20 @@ def test_a_last_value_is_compared_with_the_newest_that_was_told() -> None:
 
 
 def test_a_last_value_that_somebody_else_set_is_named_with_both_values() -> None:
-    row = row_of(streams=[LAST], stripe=read("12"))
+    row = row_of(streams=[LAST], stripe=read("12"), evidence=Evidence())
 
     assert causes(row) == [(Cause.FOREIGN_WRITER, Decimal(-2))]
     assert "Stripe's last value is 12, and it was told 10" in row.explanation
+
+
+@pytest.mark.parametrize("evidence", [None, Evidence(is_complete=False)])
+def test_nobody_is_blamed_for_a_last_value_whose_minute_was_not_read(
+    evidence: Evidence | None,
+) -> None:
+    row = row_of(streams=[LAST], stripe=read("12"), evidence=evidence)
+
+    assert causes(row) == [(Cause.LOST_PUSH, Decimal(-2))]
+    assert "whether its push counted could not be looked up in this run" in row.explanation
 
 
 def test_usage_records_that_could_not_be_read_back_say_so() -> None:
