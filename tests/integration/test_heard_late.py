@@ -1,5 +1,7 @@
 """Plan changes and cancellations at Stripe that we hear of after usage was told past them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -7,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from metering.names import Metric
+from metering.mapping import Customer
+from metering.names import CustomerRef, Metric
 from metering.notice import NoticeKind
-from metering.period import Span
+from metering.period import Span, day_of
 from metering.period_close import PeriodState
 from metering.push import PushStream
 from metering.reconciliation import Status
@@ -19,6 +22,7 @@ from tests.billing_world import (
     Doom,
     crash_a_writer,
 )
+from tests.books import adjusting
 from tests.builders import DEMO, NOON, a_counter
 from tests.closing_world import ClosingWorld
 
@@ -62,15 +66,35 @@ def hear(closing: ClosingWorld) -> None:
     identity = f"evt_{closing.world.clock.now():%d%H%M}"
     closing.notice(NoticeKind.SUBSCRIPTION, identity=identity)
     closing.close()
-    for _ in range(2):
-        closing.go_to(closing.world.clock.now() + 10 * MINUTE)
-        closing.world.wiring.rebuilder.advance()
+    rebuild(closing)
     closing.go_to(closing.world.clock.now() + HOUR)  # a sweep
     closing.close()
     for _ in range(3):
         closing.world.write()
         closing.go_to(closing.world.clock.now() + MINUTE)
     closing.world.write_until_settled()
+
+
+def rebuild(closing: ClosingWorld) -> None:
+    """Whatever rebuild was asked for ends."""
+    for _ in range(2):
+        closing.go_to(closing.world.clock.now() + 10 * MINUTE)
+        closing.world.wiring.rebuilder.advance()
+
+
+def adjusted_in(closing: ClosingWorld, period: Span) -> Decimal:
+    usage = closing.world.wiring.counters.usage(DEMO, CustomerRef("cus_A"), period)
+    return sum((one.adjusted for one in usage.values()), Decimal(0))
+
+
+@contextmanager
+def counting_by(closing: ClosingWorld, former: Customer) -> Iterator[None]:
+    """Events are counted by what a function remembers of a customer."""
+    store = closing.world.wiring.settings_store
+    stands = closing.customer()
+    store.put_customer(former)
+    yield
+    store.put_customer(replace(stands, recuts=closing.customer().recuts))
 
 
 def stream(closing: ClosingWorld, period: Span) -> PushStream:
@@ -117,6 +141,43 @@ def test_what_was_told_past_a_plan_change_is_left_to_the_period_it_is_in(
     assert told(subscribed, PRESENT) == used + 2
     assert {row.pushed for row in findings(subscribed, "2026-12").values()} == {used + 2}
     assert findings(subscribed, "2026-11")[ODD].pushed == 10
+
+
+def test_an_adjustment_past_a_plan_change_is_counted_in_the_period_it_is_in(
+    subscribed: ClosingWorld,
+) -> None:
+    change_plan(subscribed)
+    subscribed.go_to(CUT + MINUTE)
+    at = subscribed.world.clock.now()
+    subscribed.world.use_all([adjusting("4", occurred_at=at)])
+    assert adjusted_in(subscribed, Span(day_of(CUT), CUT)) == 4
+
+    hear(subscribed)
+
+    assert adjusted_in(subscribed, Span(day_of(CUT), CUT)) == 0
+    assert adjusted_in(subscribed, PRESENT) == 4
+    assert told(subscribed, PRESENT) == 4
+
+
+def test_what_a_cached_calendar_counts_after_the_change_was_heard_of_is_found_by_the_next_run(
+    subscribed: ClosingWorld,
+) -> None:
+    former = subscribed.customer()
+    change_plan(subscribed)
+    subscribed.go_to(CUT + MINUTE)
+    subscribed.notice(NoticeKind.SUBSCRIPTION, identity="evt_heard")
+    subscribed.close()
+    at = subscribed.world.clock.now()
+    with counting_by(subscribed, former):
+        subscribed.world.use("5")
+    assert subscribed.usage_in(Span(day_of(CUT), CUT)) == 5
+
+    subscribed.go_to(at + MINUTE)
+    subscribed.close()
+    rebuild(subscribed)
+
+    assert subscribed.usage_in(Span(day_of(CUT), CUT)) == 0
+    assert subscribed.usage_in(PRESENT) == 5
 
 
 def test_the_next_invoice_is_billed_without_anybody(subscribed: ClosingWorld) -> None:

@@ -10,6 +10,7 @@ from local.stripe.state import MeterEvent
 from metering.names import TenantId
 from metering.reconciliation import Cause, Row
 from metering.tenant_settings import AfterClose
+from tests.simulation.invariants_apart import Apart, is_apart, units_apart
 from tests.simulation.invariants_items import WIDE, ZERO
 from tests.simulation.invariants_lines import (
     AGGREGATIONS,
@@ -53,8 +54,11 @@ class AtStripe:
 class Told:
     """Compares lines, pushes and Stripe."""
 
-    def __init__(self, world: World, books: Books, pushes: PushesWatch, found: Found) -> None:
+    def __init__(
+        self, world: World, books: Books, pushes: PushesWatch, apart: Apart, found: Found
+    ) -> None:
         self._world = world
+        self._apart = apart
         self._books = books
         self._pushes = pushes
         self._found = found
@@ -91,21 +95,31 @@ class Told:
         scale = SCALES[line.metric]
         accepted = sum(one.accepted for one in streams)
         due = WIDE.add(value, sum((one.carried_in - one.carried_out for one in streams), ZERO))
-        if floored(due, scale) != accepted and not self._is_left(line, row):
+        due = WIDE.subtract(due, units_apart(streams).scaleb(-scale, WIDE))
+        left = floored(due, scale) - accepted
+        if left and not self._is_left(line, streams, left, row):
             self._found.say(
                 "I16",
                 f"{named(line)}: {value} were counted ({due} to be told), which is"
                 f" {floored(due, scale)} in Stripe's units, and {accepted} were accepted",
             )
 
-    def _is_left(self, line: Line, row: Row | None) -> bool:
+    def _is_left(self, line: Line, streams: Sequence[Stream], left: int, row: Row | None) -> bool:
         """Whether a line is over, and the product or the tenant says that no more is told."""
         now = self._world.kernel.now
+        if is_apart(self._world, line):
+            is_over = now >= end_of(self._books, line) + GRACE
+            return is_over and self._apart.cannot_bill(line, streams, left)
+        settings = self._world.eye.settings.tenant(TenantId(line.tenant))
+        is_unbilled = settings.after_close is AfterClose.UNBILLED
         if row is None and not is_looked_at(self._books, line, now):
-            settings = self._world.eye.settings.tenant(TenantId(line.tenant))
-            return settings.after_close is AfterClose.UNBILLED
+            return is_unbilled
+        # Whose late usage is to be carried forward, of those nothing may be left by the close; a
+        # last value does not add up, and stands in the next period instead.
+        is_never_carried = is_unbilled or AGGREGATIONS[line.metric] == "last"
+        excused = NAMED if is_never_carried else NAMED - {Cause.LATE_AFTER_CLOSE}
         causes = {one.cause for one in row.findings if one.amount} if row else set()
-        return now >= end_of(self._books, line) + GRACE and bool(causes & NAMED)
+        return now >= end_of(self._books, line) + GRACE and bool(causes & excused)
 
     def _is_named(self, line: Line, differs: Decimal, row: Row | None) -> bool:
         """Whether a report puts just so much down to Stripe."""

@@ -102,7 +102,7 @@ class Tally:
 EMPTY = Tally()
 
 
-def _greater[T: (Decimal, Last)](one: T | None, other: T | None) -> T | None:
+def _greater[T: (Decimal, Last, datetime)](one: T | None, other: T | None) -> T | None:
     if one is None or other is None:
         return other if one is None else one
     return max(one, other)
@@ -131,6 +131,8 @@ class Usage:
     """What the approved adjustments add up to, in the metric's unit."""
     entries: int = 0
     """How many entries of the ledger this is made of."""
+    decided_until: datetime | None = None
+    """The greatest time that an adjustment counts at: it moves no watermark."""
 
     def value(self, aggregation: Aggregation) -> Decimal:
         """The counter's number: of the events that count, with the adjustments."""
@@ -151,6 +153,7 @@ class Usage:
             self.late + other.late,
             EXACT.add(self.adjusted, other.adjusted),
             self.entries + other.entries,
+            _greater(self.decided_until, other.decided_until),
         )
 
 
@@ -177,7 +180,8 @@ def usage_of(entry: LedgerEntry) -> Usage:
             tally = tally_of(event)
             return Usage(late=tally, entries=1) if entry.is_late else Usage(tally, entries=1)
         case EntryKind.ADJUSTMENT:
-            return Usage(adjusted=event.quantity, entries=1)
+            at = event.occurred_at
+            return Usage(adjusted=event.quantity, entries=1, decided_until=at)
         case EntryKind.APPROVAL:
             # Under its own key, which settles which of two events of one instant is the last.
             held = replace(event, key=approved_key(event.key))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 
+from metering.counter import Aggregation
 from metering.facts import Facts, exact_sum
 from metering.invoice_item import InvoiceItem
 from metering.period_close import PeriodState
@@ -59,7 +60,7 @@ def _money(item: InvoiceItem) -> str:
 def not_told(facts: Facts, amount: Decimal, now: datetime) -> Finding:
     """What nothing was done about yet, or nothing will be."""
     policy = facts.after_close
-    if not all(map(_adds_up, facts.streams)):
+    if not _adds_up(facts):
         policy = AfterClose.UNBILLED
     stop = next(filter(None, (_stop(one, now) for one in facts.streams)), None)
     outlook, is_settled = _TEXTS[policy], policy is AfterClose.UNBILLED
@@ -73,9 +74,13 @@ def not_told(facts: Facts, amount: Decimal, now: datetime) -> Finding:
     return Finding(Cause.LATE_AFTER_CLOSE, amount, text, is_settled=is_settled)
 
 
-def _adds_up(stream: PushStream) -> bool:
-    """Only what adds up can be told in another period, or priced as more of the same."""
-    return stream.kind is StreamKind.DELTA
+def _adds_up(facts: Facts) -> bool:
+    """Only what adds up can be told in another period, or priced as more of the same.
+
+    A last value that came after the close may have no stream: nothing of its period was ever told.
+    """
+    kinds = {stream.kind for stream in facts.streams}
+    return facts.aggregation is not Aggregation.LAST and kinds <= {StreamKind.DELTA}
 
 
 def _stop(stream: PushStream, now: datetime) -> Stop | None:

@@ -131,10 +131,10 @@ class SubscriptionSync:
         for stripe_customer, own in by_customer.items():
             if not has_time():
                 break
-            for customer in known.get(stripe_customer, ()):
-                looked_at += 1
-                changed += self.refresh(customer) != customer
-            for notice in own:
+            refreshed = [self.refresh(one) != one for one in known.get(stripe_customer, ())]
+            looked_at, changed = looked_at + len(refreshed), changed + sum(refreshed)
+            # What a cached calendar still lets be counted wrongly, the next run's look finds.
+            for notice in () if any(refreshed) else own:
                 self._ports.notices.done(notice)
         return looked_at, changed
 
@@ -227,8 +227,10 @@ class SubscriptionSync:
         """Whether a bucket that begins before a cut, on its day, holds usage from after it."""
         part = Span(day_of(cut), cut)
         usage = self._ports.counters.usage(customer.tenant, customer.ref, part)
-        newest = (one.counted.watermark for one in usage.values())
-        return any(watermark is not None and watermark >= cut for watermark in newest)
+        newest = (
+            at for one in usage.values() for at in (one.counted.watermark, one.decided_until) if at
+        )
+        return any(at >= cut for at in newest)
 
     def _configured(
         self, customer: Customer, going_on: Sequence[Subscription]

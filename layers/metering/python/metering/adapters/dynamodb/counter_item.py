@@ -122,6 +122,8 @@ def usage_value(usage: Usage) -> Item:
         value["a"] = {"N": quantity.canonical(usage.adjusted)}
     if usage.entries != _events(usage.counted, usage.late):
         value["e"] = {"N": str(usage.entries)}
+    if usage.decided_until is not None:
+        value["d"] = {"S": times.to_text(usage.decided_until)}
     return {"M": value}
 
 
@@ -137,7 +139,8 @@ def read_usage(value: Mapping[str, Any]) -> Usage:
     late = read_tally(parts["l"]) if "l" in parts else EMPTY
     adjusted = Decimal(parts["a"]["N"]) if "a" in parts else ZERO
     entries = int(parts["e"]["N"]) if "e" in parts else _events(counted, late)
-    return Usage(counted, late, adjusted, entries)
+    decided_until = times.from_text(parts["d"]["S"]) if "d" in parts else None
+    return Usage(counted, late, adjusted, entries, decided_until)
 
 
 def buckets_value(buckets: Buckets) -> Item:
