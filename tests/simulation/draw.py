@@ -138,12 +138,14 @@ class Drawn:
     partitions: int | None
     """Over how many partitions hot lists are spread; None: as the product does it."""
     faults: Faults
+    restores: int = 0
+    """How often the billing table is restored from a backup: at most once."""
     left_out: tuple[int, ...] = ()
     """Places of events that are not sent after all: shrinking finds which ones matter."""
 
 
 FAULT_NAMES = tuple(one.name for one in fields(Faults) if one.name not in _STYLE)
-_KINDS = (*(Kind.COUNTING,) * 6, *(Kind.BILLING,) * 3, Kind.CLOSING)
+_KINDS = (*(Kind.COUNTING,) * 14, *(Kind.BILLING,) * 5, Kind.CLOSING)
 """The cheap ones most: they reach more of what befalls a counter a second than the others."""
 _STARTS = (
     datetime(2026, 11, 14, 9, tzinfo=UTC),
@@ -160,6 +162,8 @@ LONG_OUTAGE = 36 * HOUR
 """How long a world is in which Stripe is out for longer than it remembers identifiers."""
 LONG_COUNT = 4 * DAY
 """How long one is in which lanes come to rest and are folded."""
+IS_RESTORED = 0.03
+"""How likely the billing table is restored, where it is no matter of closing."""
 IS_LONG = 0.1
 """How likely that is."""
 
@@ -168,7 +172,7 @@ def draw(seed: int) -> Drawn:
     """The world of a seed."""
     chance = random.Random(f"world {seed}")
     kind = chance.choice(_KINDS)
-    size = chance.choice((0.3, 0.5, 0.8, 1.4))
+    size = chance.choice((0.2, 0.4, 0.7, 1.3))
     return Drawn(
         seed=seed,
         kind=kind,
@@ -191,7 +195,22 @@ def draw(seed: int) -> Drawn:
         deploys=chance.choice((0, 0, 1, 3)),
         partitions=chance.choice((1, 1, 1, 1, 2, 2, 2, None)),
         faults=_faults(chance),
+        restores=_restores(seed, kind),
     )
+
+
+BUSY_FOR = timedelta(minutes=20)
+
+
+def busy_from(drawn: Drawn) -> datetime:
+    """When half of the events come of a world in which counters are rebuilt: just then."""
+    at = random.Random(f"busy {drawn.seed}").uniform(0.1, 0.6)
+    return drawn.start + drawn.span * at
+
+
+def _restores(seed: int, kind: Kind) -> int:
+    """By its own chance; somewhat more would be a pity, for such a world lasts hours longer."""
+    return int(kind is Kind.BILLING and random.Random(f"restore {seed}").random() < IS_RESTORED)
 
 
 def _span(chance: random.Random, kind: Kind) -> timedelta:

@@ -8,7 +8,7 @@ fingerprint.
 
 import heapq
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from contextvars import copy_context
 from datetime import datetime, timedelta
@@ -78,11 +78,9 @@ class Kernel:
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
         """How often what happened: the situations that a world has seen."""
-        self.steps = 0
-        self.last: deque[str] = deque(maxlen=LAST_STEPS)
         self._waiting: list[tuple[datetime, float, int, Callable[[], None]]] = []
         self._number = 0
-        self._trace = blake2b(digest_size=8)
+        self._trace: list[tuple[datetime, str, str]] = []
         self._living: dict[Process, None] = {}
         self._running: Process | None = None
         self._hub = getcurrent()
@@ -206,11 +204,7 @@ class Kernel:
 
     def note(self, what: str) -> None:
         """A step of the world: it enters the trace."""
-        self.steps += 1
-        who = self._running.name if self._running else "world"
-        line = f"{(self.now - self._start).total_seconds():.3f} {who} {what}"
-        self.last.append(line)
-        self._trace.update(line.encode())
+        self._trace.append((self.now, self._running.name if self._running else "world", what))
 
     def saw(self, situation: str) -> None:
         """A situation was met that worlds must meet sometimes."""
@@ -219,7 +213,23 @@ class Kernel:
     @property
     def fingerprint(self) -> str:
         """The hash of all steps."""
-        return self._trace.hexdigest()
+        trace = blake2b(digest_size=8)
+        for step in self._trace:
+            trace.update(self._line(*step).encode())
+        return trace.hexdigest()
+
+    @property
+    def steps(self) -> int:
+        """How many there were."""
+        return len(self._trace)
+
+    @property
+    def last(self) -> list[str]:
+        """The last steps, a line each."""
+        return [self._line(*step) for step in self._trace[-LAST_STEPS:]]
+
+    def _line(self, at: datetime, who: str, what: str) -> str:
+        return f"{(at - self._start).total_seconds():.3f} {who} {what}"
 
     def chance(self, rate: float) -> bool:
         """Whether something that is so likely happens now; an impossible one draws nothing."""

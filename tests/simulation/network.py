@@ -86,8 +86,10 @@ class Network:
         self.kernel.pause(self._latency())
 
     def arrive(self, call: str) -> None:
-        """The effect is there; the sender may die before it knows. What others do meanwhile, they do
-        before its next call has its own."""
+        """The effect is there; the sender may die before it knows.
+
+        Time passes before its next call has an effect: others go on then.
+        """
         if self.kernel.chance(self.faults.crash):
             self.met("crash after", call)
             self.kernel.die()

@@ -6,6 +6,7 @@ the model's input as much as what clients sent.
 
 import random
 from base64 import urlsafe_b64decode
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,11 +19,13 @@ from urllib.parse import quote
 from infra import functions
 from local.stripe.state import INVOICE
 from metering import times
+from metering.apart import CANNOT_BILL
 from metering.decisions import is_for_a_person
 from metering.names import CustomerRef, TenantId
+from metering.push import PushStream
 from tests.simulation.aws.mapping import Failure
 from tests.simulation.clients import METRICS, DrawnMetric
-from tests.simulation.draw import HOUR
+from tests.simulation.draw import HOUR, busy_from
 from tests.simulation.world import NO_ANSWER, World
 
 ASKS_AGAIN_AFTER_MAX = timedelta(minutes=3)
@@ -31,6 +34,8 @@ ASKED_MAX = 400
 REDRIVEN_LATE = timedelta(hours=30)
 PATIENCE = timedelta(hours=12)
 """So long after all is well again a draft may be held."""
+AMOUNT_MAX = 10**12
+"""Of an invoice item, at the stand-in."""
 _OK, _MADE, _TOO_MANY, _OUR_FAULT, _NOT_NOW = 200, 201, 429, 500, 502
 _HELD = "late_"
 
@@ -72,6 +77,9 @@ class Done:
     cut_short: dict[tuple[TenantId, str], datetime] = field(default_factory=dict)
     """When somebody let Stripe bill, in the middle of a period, what it had heard of a customer by
     then: what it had not heard is on no invoice."""
+    repriced: dict[tuple[TenantId, str, str], datetime] = field(default_factory=dict)
+    """When somebody changed the price of a customer's metric: what Stripe had not heard of its use
+    by then is on no invoice."""
     finalized: list[str] = field(default_factory=list)
     """Drafts that were held too long, and that somebody finalized as they were."""
     refused: list[str] = field(default_factory=list)
@@ -107,6 +115,8 @@ class People:
         self._is_approved = False
         self._busy: set[str] = set()
         self._rebuilt_for = 0
+        self._unbilled: Counter[str] = Counter()
+        """How often somebody has looked at usage that no invoice item can bill, by stream."""
 
     # --- while things go wrong ---
 
@@ -126,7 +136,7 @@ class People:
             )
         for number in range(drawn.rebuilds):
             tenant = self._chance.choice(self._world.tenants)
-            at = self._some_time()
+            at = busy_from(drawn)
             self.come(f"rebuild#{number}", partial(self._rebuild, tenant, "asked"), at)
 
     def _some_time(self) -> datetime:
@@ -188,7 +198,10 @@ class People:
             return
         began_at = datetime.fromisoformat(made["periodStart"])
         made_at = datetime.fromisoformat(made["createdAt"])
-        counts_at = began_at if one.in_former_period else made_at
+        # Its machine's clock says whether the period that was asked for is still the present one.
+        customer = self._world.eye.settings.customer(one.tenant, CustomerRef(one.customer))
+        is_present = made_at in customer.calendar.period_of(began_at)
+        counts_at = made_at if is_present else began_at
         correction = Correction(
             made["id"], one.tenant, one.customer, one.metric.name, counts_at, one.delta
         )
@@ -348,10 +361,21 @@ class People:
         for tenant in self._world.tenants:
             for stream in self._world.eye.decisions.waiting(tenant):
                 name = f"judge of {stream.key.id}"
-                if not is_for_a_person(stream) or name in self._busy:
+                if self._is_left(stream) or not is_for_a_person(stream) or name in self._busy:
                     continue
                 identifier = str(stream.open.identifier) if stream.open else ""
                 self.come(name, partial(self._judge, tenant, stream.key.id, identifier))
+
+    def _is_left(self, stream: PushStream) -> bool:
+        """Whether what cannot be billed apart stays so: somebody has had it tried again before, or
+        it costs more than Stripe takes at once."""
+        item, stream_id = stream.item, stream.key.id
+        is_stopped = stream.stopped is not None and stream.stopped.reason == CANNOT_BILL
+        self._unbilled[stream_id] += is_stopped
+        if self._unbilled[stream_id] > 1 or (item is not None and abs(item.amount) > AMOUNT_MAX):
+            self._world.left_as_they_are[stream_id] = None
+            self._kernel.saw("late usage could not be billed apart")
+        return stream_id in self._world.left_as_they_are
 
     def _judge(self, tenant: TenantId, stream_id: str, identifier: str) -> None:
         is_there = bool(identifier) and self._world.is_at_stripe(identifier)

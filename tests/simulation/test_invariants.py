@@ -351,7 +351,8 @@ def test_i13_nothing_is_sent_for_ever(good: Lived) -> None:
 
 
 def test_i13_a_world_takes_no_more_steps_than_its_events_need(good: Lived) -> None:
-    good.world.kernel.steps += 1_000_000
+    trace = good.world.kernel._trace
+    trace += trace[-1:] * 100_000
 
     assert judged(good) == ["I13"]
 

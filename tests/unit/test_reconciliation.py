@@ -160,6 +160,13 @@ def test_usage_counted_after_the_close_is_named() -> None:
     assert causes(row) == [(Cause.LATE_AFTER_CLOSE, Decimal(3))]
 
 
+def test_a_last_value_that_came_after_the_close_is_settled_though_nothing_was_ever_told() -> None:
+    row = row_of(NOVEMBER.end + HOUR, aggregation=Aggregation.LAST, streams=[], stripe=read("0"))
+
+    assert causes(row) == [(Cause.LATE_AFTER_CLOSE, row.counted)]
+    assert row.status is Status.RESOLVED
+
+
 def test_a_stopped_stream_tells_what_stripe_said() -> None:
     stop = Stop("refused", "No such customer: 'cus_A'", NOON - MINUTE, NOON + HOUR)
 
@@ -311,6 +318,17 @@ def test_what_was_carried_out_is_resolved_and_the_rest_is_not() -> None:
     ]
     assert [one.is_settled for one in row.findings] == [True, False]
     assert row.status is Status.INVESTIGATE
+
+
+def test_what_a_former_life_of_the_store_carried_counts_and_what_it_told_does_not() -> None:
+    carry = Carry(NOVEMBER.start, Decimal(5))
+    former = replace(TOLD, key=TOLD.key._replace(incarnation=0), accepted=7, carried_in=(carry,))
+    present = replace(TOLD, key=TOLD.key._replace(incarnation=1), accepted=15)
+
+    row = row_of(streams=[present], former=[former], stripe=read("15"))
+
+    assert row.pushed == 15
+    assert row.status is Status.OK
 
 
 def test_usage_that_was_carried_in_is_expected_at_stripe_and_noted() -> None:

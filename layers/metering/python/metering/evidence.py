@@ -4,7 +4,7 @@ Each push of ours has a minute of its own, so a minute that holds something else
 numbers are scaled units, as Stripe holds them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -26,6 +26,8 @@ class Told(NamedTuple):
     push: Push
     value: int
     """What it adds to its minute: its delta, or of a value that is set all of it."""
+    earlier: tuple[int, ...] = ()
+    """Of a value that is set: what was set in the same minute before, and may still stand there."""
 
 
 type ByMinute = Mapping[datetime, Sequence[Told]]
@@ -35,17 +37,20 @@ def told_by_minute(histories: Iterable[tuple[PushStream, Sequence[Push]]]) -> By
     """The pushes that must be in Stripe's total, by the minute that each is stamped with."""
     minutes: dict[datetime, list[Told]] = {}
     for stream, pushes in histories:
-        taken = [one for one in pushes if one.state in {PushState.ACCEPTED, PushState.COUNTED}]
-        for told in _values_of(stream, taken):
+        for told in _values_of(stream, pushes):
             minutes.setdefault(told.push.occurred_at, []).append(told)
     return minutes
 
 
-def _values_of(stream: PushStream, taken: Sequence[Push]) -> Iterable[Told]:
+def _values_of(stream: PushStream, pushes: Sequence[Push]) -> Iterator[Told]:
+    taken = [one for one in pushes if one.state in {PushState.ACCEPTED, PushState.COUNTED}]
     if stream.kind is StreamKind.DELTA:
-        return [Told(stream.key.id, push, push.delta) for push in taken]
-    # Of values that are set only the newest stands.
-    return [Told(stream.key.id, push, stream.accepted) for push in taken[-1:]]
+        yield from (Told(stream.key.id, push, push.delta) for push in taken)
+    elif taken:
+        # Of values that are set only the newest stands.
+        newest = taken[-1]
+        earlier = tuple(int(one.value) for one in pushes[: pushes.index(newest)])
+        yield Told(stream.key.id, newest, stream.accepted, earlier)
 
 
 def expected_in(minutes: ByMinute, span: Span) -> int:
@@ -85,6 +90,13 @@ class MinuteSeen(NamedTuple):
     def span(self) -> Span:
         """The minute itself."""
         return Span(self.at, self.at + ONE_MINUTE)
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether nothing of the push stands there: the minute is empty, or as it was before it."""
+        if self.sign is not Sign.MISSING or self.told is None:
+            return False
+        return self.seen == 0 or self.seen in self.told.earlier
 
 
 class SpanSeen(NamedTuple):
@@ -143,7 +155,8 @@ def sign_of(at: datetime, all_told: Sequence[Told], seen: int) -> MinuteSeen | N
     if gap == 0:
         return None
     for told in all_told:
-        if told.value == gap:
+        still_before = len(all_told) == 1 and seen in told.earlier
+        if told.value == gap or still_before:
             return MinuteSeen(at, expected, seen, Sign.MISSING, told, effect=gap)
     for told in all_told:
         if told.value == -gap:

@@ -107,6 +107,9 @@ class Facts:
     scale: int = 0
     """Of the mapping: Stripe is told whole units of 10^-scale."""
     streams: Sequence[PushStream] = ()
+    former: Sequence[PushStream] = ()
+    """Those that a later life of the store has begun anew: what they told stands in the later ones'
+    totals, what was carried and billed apart by them in theirs alone."""
     no_route: str = ""
     """Why its usage is not told to Stripe (a `NoRoute`)."""
     held: str = ""
@@ -146,14 +149,19 @@ class Facts:
         return pushed_by(self.streams)
 
     @property
+    def of_all_lives(self) -> Sequence[PushStream]:
+        """Its streams with those of former lives of the store."""
+        return (*self.streams, *self.former)
+
+    @property
     def carried_in(self) -> Decimal:
         """Usage of closed periods that is told in this one."""
-        return exact_sum(carry.quantity for one in self.streams for carry in one.carried_in)
+        return exact_sum(carry.quantity for one in self.of_all_lives for carry in one.carried_in)
 
     @property
     def carried_out(self) -> Decimal:
         """Usage of this period that is told in a later one."""
-        return exact_sum(one.carried_out for one in self.streams)
+        return exact_sum(one.carried_out for one in self.of_all_lives)
 
     @property
     def tellable(self) -> Decimal:
@@ -169,11 +177,12 @@ class Facts:
 def pushed_by(streams: Sequence[PushStream]) -> Decimal:
     """What Stripe has accepted: deltas add up; of last values only the newest counts."""
     if streams and all(one.kind is StreamKind.LAST for one in streams):
-        return max(streams, key=_told_last).accepted_quantity
+        return max(streams, key=told_last).accepted_quantity
     return exact_sum(stream.accepted_quantity for stream in streams)
 
 
-def _told_last(stream: PushStream) -> tuple[bool, datetime]:
+def told_last(stream: PushStream) -> tuple[bool, datetime]:
+    """Orders streams by when Stripe took what they told last; one that told nothing comes first."""
     at = stream.accepted_at
     return at is not None, at or stream.key.period.start
 

@@ -545,15 +545,24 @@ RETRY_REFUSED = timedelta(hours=1)
 """After a refusal the delta is tried again under a new number, once an hour."""
 
 
-def reject_async(stream: PushStream, push: Push, now: datetime, error: str) -> Closed:
+def is_superseded(stream: PushStream, push: Push) -> bool:
+    """Whether a newer value has taken the place of an accepted push, or is about to."""
+    is_set = stream.kind is not StreamKind.DELTA
+    return is_set and (stream.open is not None or stream.accepted != int(push.value))
+
+
+def reject_async(
+    stream: PushStream, push: Push, now: datetime, error: str, *, before: int | None = None
+) -> Closed:
     """Take an accepted push back: Stripe took it and did not count it.
 
-    Its delta returns under a new number, an hour later, and again each hour while it is refused.
+    Its delta returns under a new number, an hour later, and again each hour while it is refused. Of
+    values that are set, `before` is the one that stands without it; None: the one that it changed.
     """
     assert push.state in {PushState.ACCEPTED, PushState.COUNTED}, f"{push.identifier} never counted"
     rejected = replace(push, state=PushState.ASYNC_REJECTED, last_error=error)
-    if stream.kind is not StreamKind.DELTA and push.seq < stream.next_seq - 1:
-        return Closed(stream, rejected)  # A newer value takes its place.
+    if is_superseded(stream, push):
+        return Closed(stream, rejected)
     stop = stream.stopped
     if stop is None or stop.until is not None:
         stop = Stop("refused", error, now, now + RETRY_REFUSED)
@@ -563,8 +572,20 @@ def reject_async(stream: PushStream, push: Push, now: datetime, error: str) -> C
         return Closed(back, rejected)
     # A value that is set is told again even where the one before it was the same.
     is_due = stream.is_due or stream.kind is not StreamKind.DELTA
-    accepted = stream.accepted - push.delta
-    return Closed(replace(stream, accepted=accepted, stopped=stop, is_due=is_due), rejected)
+    accepted = stream.accepted - push.delta if before is None else before
+    back = replace(stream, accepted=accepted, stopped=stop, is_due=is_due)
+    return Closed(replace(back, minutes=_given_back(stream, push)), rejected)
+
+
+def _given_back(stream: PushStream, push: Push) -> Minutes:
+    """The minutes that are free again: of a `last` meter the period's last, as none comes after it.
+
+    The push that was stamped with it did not count, so the value that is set again stands alone.
+    """
+    is_last_minute = push.occurred_at + ONE_MINUTE >= floor_minute(stream.key.period.end)
+    if stream.kind is not StreamKind.LAST or not is_last_minute:
+        return stream.minutes
+    return stream.minutes.after(push.occurred_at - ONE_MINUTE)
 
 
 def retired(stream: PushStream) -> PushStream:

@@ -1,9 +1,9 @@
 """What a reconciliation puts right by itself, and what it proposes to people.
 
 Only one thing is safe to repair: a push that Stripe took and did not count, proven by two looks at
-its own minute an hour apart, is taken back, so that its delta goes out under a new number. Nothing
-is told into a period that is closed, and nothing is ever sent to undo what others wrote: both are
-proposed, and a person decides.
+its own minute an hour apart, is taken back, so that its delta goes out under a new number, or its
+value is set again under one. Nothing is told into a period that is closed, and nothing is ever sent
+to undo what others wrote: both are proposed, and a person decides.
 """
 
 import logging
@@ -12,14 +12,23 @@ from dataclasses import replace
 from datetime import datetime
 
 from metering.errors import RetryableError
-from metering.evidence import MinuteSeen, Sign
+from metering.evidence import MinuteSeen
 from metering.facts import SUMMARY_LAG, Facts
 from metering.names import Identifier
 from metering.period_close import takes_usage_until
 from metering.ports import Change, Pushes
-from metering.push import Push, PushState, PushStream, StreamKind, quantity_of, reject_async
+from metering.push import (
+    Push,
+    PushState,
+    PushStream,
+    StreamKind,
+    is_superseded,
+    quantity_of,
+    reject_async,
+)
 from metering.quantity import canonical
 from metering.reconciliation import Cause, Finding, Proposal, Repair, Row, Status
+from metering.recut import total_of
 from metering.stripe_findings import is_confirmed, missing_at_stripe
 
 log = logging.getLogger("metering.reconciler")
@@ -53,7 +62,7 @@ class Repairs:
                 yield repair
 
     def _is_proven(self, facts: Facts, one: MinuteSeen) -> bool:
-        if one.told is None or one.sign is not Sign.MISSING or one.seen != 0:
+        if one.told is None or not one.is_absent:
             return False
         name = one.told.push.identifier
         first = facts.evidence.first_looks.get(name) if facts.evidence else None
@@ -63,18 +72,17 @@ class Repairs:
         """None when the stream or the push is not as it was when Stripe was looked at."""
         assert one.told is not None
         stream = self._stream(facts, one.told.stream_id)
-        push = self._push(stream, one.told.push.identifier) if stream else None
-        if stream is None or push is None:
+        pushes = self._pushes.history(stream) if stream else []
+        push = _taken(pushes, one.told.push.identifier)
+        if stream is None or push is None or is_superseded(stream, push):
             return None
         error = facts.reported.get(push.identifier, "not in its minute on two looks an hour apart")
-        stored = self._pushes.store(*reject_async(stream, push, self._now, error))
+        before = _value_without(push, stream, pushes)
+        stored = self._pushes.store(*reject_async(stream, push, self._now, error, before=before))
         if stored is None:
             return None
-        amount = quantity_of(push.delta, stream.scale)
-        text = (
-            f"Push {push.identifier} of {canonical(amount)} was taken back ({error}); the amount is"
-            " told again under a new number."
-        )
+        amount = quantity_of(one.effect, stream.scale)
+        text = _taken_back(stream, push, error)
         log.warning("%s", text)
         return Repair(
             facts.counter, facts.period, Cause.ASYNC_REJECTED, amount, push.identifier, text
@@ -82,14 +90,7 @@ class Repairs:
 
     def _stream(self, facts: Facts, stream_id: str) -> PushStream | None:
         streams = self._pushes.streams(facts.counter, facts.period)
-        found = next((one for one in streams if one.key.id == stream_id), None)
-        has_minutes = found is not None and found.kind in {StreamKind.DELTA, StreamKind.HOURLY}
-        return found if has_minutes else None
-
-    def _push(self, stream: PushStream, name: Identifier) -> Push | None:
-        taken = (PushState.ACCEPTED, PushState.COUNTED)
-        pushes = self._pushes.history(stream)
-        return next((one for one in pushes if one.identifier == name and one.state in taken), None)
+        return next((one for one in streams if one.key.id == stream_id), None)
 
     # --- what is there ---
 
@@ -111,6 +112,27 @@ class Repairs:
             is_old = stream.accepted_at and stream.accepted_at <= self._now - SUMMARY_LAG
             if is_old and stream.open is None and stream.counted_seq < last:
                 yield replace(stream, counted_seq=last)
+
+
+def _taken(pushes: Iterable[Push], name: Identifier) -> Push | None:
+    taken = (PushState.ACCEPTED, PushState.COUNTED)
+    return next((one for one in pushes if one.identifier == name and one.state in taken), None)
+
+
+def _value_without(push: Push, stream: PushStream, pushes: Iterable[Push]) -> int | None:
+    """What a stream whose values are set stands at without a push; None where deltas add up."""
+    if stream.kind is StreamKind.DELTA:
+        return None
+    return total_of(stream.kind, [one for one in pushes if one.identifier != push.identifier])
+
+
+def _taken_back(stream: PushStream, push: Push, error: str) -> str:
+    value = canonical(quantity_of(int(push.value), stream.scale))
+    if stream.kind is StreamKind.DELTA:
+        what, again = f"{push.identifier} of {value}", "the amount is told again"
+    else:
+        what, again = f"{push.identifier}, which set {value},", "what is counted by now is set"
+    return f"Push {what} was taken back ({error}); {again} under a new number."
 
 
 # --- what people could do -------------------------------------------------------------------------

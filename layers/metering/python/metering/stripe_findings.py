@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from metering import times
 from metering.evidence import MinuteSeen, Sign
-from metering.facts import SUMMARY_LAG, ZERO, Facts, exact_sum
+from metering.facts import SUMMARY_LAG, ZERO, Facts, Reading, exact_sum
 from metering.names import Identifier
 from metering.push import (
     PushStream,
@@ -24,8 +24,8 @@ from metering.reconciliation import (
 CONFIRMED_AFTER = timedelta(hours=1)
 """From a look that found a push's minute empty to one that proves that it did not count."""
 _MINUTE = timedelta(minutes=1)
-WITHOUT_MINUTES = frozenset({StreamKind.LAST, StreamKind.LEGACY})
-"""Kinds whose total is no sum over minutes that could be looked into."""
+WITHOUT_MINUTES = frozenset({StreamKind.LEGACY})
+"""Kinds of whose total no minute can be looked into."""
 _NAMED_MAX = 3
 
 
@@ -43,7 +43,7 @@ def missing_at_stripe(facts: Facts) -> Decimal | None:
 
 
 def needs_search(facts: Facts) -> bool:
-    """Whether only Stripe's hours and minutes can tell why its summary differs."""
+    """Whether only Stripe's minutes can tell why its summary differs."""
     missing = missing_at_stripe(facts)
     if not missing or not facts.streams:
         return False
@@ -148,9 +148,9 @@ def _missing(facts: Facts, one: MinuteSeen, now: datetime) -> Finding:
     amount = _in_unit(facts, one, one.effect)
     look = _look(facts, one)
     if _is_young(one, now):
-        text = f"Push {_name(one)} of {canonical(amount)} is not in Stripe's summary yet."
+        text = f"{_push(facts, one)} is not in Stripe's summary yet."
         return Finding(Cause.STRIPE_LAG, amount, text)
-    told = f"Push {_name(one)} of {canonical(amount)} was accepted, and its minute"
+    told = f"{_push(facts, one)} was accepted, and its minute"
     told = f"{told} {_minute(one.at)} does not hold it"
     reported = facts.reported.get(Identifier(_name(one)), "")
     if reported:
@@ -161,6 +161,15 @@ def _missing(facts: Facts, one: MinuteSeen, now: datetime) -> Finding:
         return Finding(Cause.ASYNC_REJECTED, amount, text, (look,))
     text = f"{told}; a second look an hour later decides."
     return Finding(Cause.LOST_PUSH, amount, text, (look,))
+
+
+def _push(facts: Facts, one: MinuteSeen) -> str:
+    """A push with what it adds or, where values are set, what it has set."""
+    assert one.told is not None
+    stream = next((each for each in facts.streams if each.key.id == one.told.stream_id), None)
+    value = canonical(_in_unit(facts, one, one.told.value))
+    is_set = stream is not None and stream.kind is not StreamKind.DELTA
+    return f"Push {_name(one)}, which set {value}," if is_set else f"Push {_name(one)} of {value}"
 
 
 def _is_young(one: MinuteSeen, now: datetime) -> bool:
@@ -184,13 +193,8 @@ def _unexplained(facts: Facts, rest: Decimal) -> Finding:
     looks = tuple(_other_looks(facts))
     where = _where(looks)
     kind = facts.streams[0].kind if facts.streams else StreamKind.DELTA
-    if kind in WITHOUT_MINUTES and facts.stripe is not None:
-        holds, to = _HOLDS[kind]
-        text = (
-            f"{holds} {canonical(facts.stripe.total)}, and it was told"
-            f" {canonical(facts.pushed)}; look for other writers to the {to}."
-        )
-        return Finding(Cause.FOREIGN_WRITER, rest, text)
+    if kind in _HOLDS and facts.stripe is not None:
+        return _another_value(facts, facts.stripe, rest, looks)
     if rest > 0:
         text = f"Stripe accepted {canonical(rest)} that its summary does not hold{where}."
         return Finding(Cause.LOST_PUSH, rest, text, looks)
@@ -198,6 +202,21 @@ def _unexplained(facts: Facts, rest: Decimal) -> Finding:
         f"Stripe's summary holds {canonical(-rest)} that this system never sent{where}; look for"
         " other writers to the meter."
     )
+    return Finding(Cause.FOREIGN_WRITER, rest, text, looks)
+
+
+def _another_value(
+    facts: Facts, stripe: Reading, rest: Decimal, looks: tuple[Look, ...]
+) -> Finding:
+    """A total that is set, and was set by others; or nobody could look whether it was."""
+    kind = facts.streams[0].kind
+    holds, to = _HOLDS[kind]
+    text = f"{holds} {canonical(stripe.total)}, and it was told {canonical(facts.pushed)}"
+    is_looked_at = facts.evidence is not None and facts.evidence.is_complete
+    if kind is StreamKind.LAST and not is_looked_at:
+        text = f"{text}; whether its push counted could not be looked up in this run."
+        return Finding(Cause.LOST_PUSH, rest, text)
+    text = f"{text}{_where(looks)}; look for other writers to the {to}."
     return Finding(Cause.FOREIGN_WRITER, rest, text, looks)
 
 

@@ -217,7 +217,7 @@ def _divided(
     parts = {stream.key.id: stream.accepted - lacks[stream.key.id] for stream in ordered}
     told = sum(parts.values())
     if ordered[0].kind is StreamKind.LAST:
-        told = floor_scaled(pushed_by(ordered), ordered[0].scale)
+        told = floor_scaled(pushed_by(ordered), ordered[0].scale) - sum(lacks.values())
     over = seen - told
     first = ordered[0].key.id
     parts[first] += over

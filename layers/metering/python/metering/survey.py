@@ -36,6 +36,7 @@ from metering.invoice_numbers import Billed, InvoiceNumbers
 from metering.last_value import last_before
 from metering.mapping import Mapping as MeterMapping
 from metering.names import CustomerRef, Identifier, Metric, TenantId
+from metering.newest_value import NewestValue
 from metering.period import Span, month_named
 from metering.period_close import PeriodClose, PeriodState, takes_usage_until
 from metering.ports import (
@@ -147,6 +148,7 @@ class Survey:
         self._evidence: dict[Total, Evidence] = {}
         self._inventory = Inventory(sources.billing, sources.stripe_customers, reads)
         self._life = self._find_life()
+        self._past_lives: Streams = {}
         self._closes = {
             (close.customer, close.period.start): close
             for close in sources.closes.of_month(asked.tenant, asked.month)
@@ -216,7 +218,8 @@ class Survey:
         row, close = self._former.get(work), self._close_of(work)
         if row is None or (close is not None and close.state is not PeriodState.CLOSED):
             return False
-        if self._asked.verify or _carried_out(streams) != _named_as_carried(row):
+        told_later = _carried_out([*streams, *self._past_lives.get(work, [])])
+        if self._asked.verify or told_later != _named_as_carried(row):
             return False
         if due_for(row, streams, close, self.now) is Due.CLOSING:
             return False
@@ -238,10 +241,15 @@ class Survey:
             if not stream.is_given_up:
                 found[stream.key.counter, stream.key.period.start].append(stream)
         customers = self._customers(counter for counter, _ in found)
-        return {
-            _work_of(counter, streams, customers): self._of_this_life(streams)
+        by_work = {
+            _work_of(counter, streams, customers): streams
             for (counter, _), streams in found.items()
         }
+        present = {work: self._of_this_life(streams) for work, streams in by_work.items()}
+        self._past_lives = {
+            work: self._of_former_lives(streams, present[work]) for work, streams in by_work.items()
+        }
+        return present
 
     def _of_this_life(self, streams: list[PushStream]) -> list[PushStream]:
         """Those of our key's mode, less the ones that a later life of the store has begun anew."""
@@ -250,6 +258,13 @@ class Survey:
             if self._life is None or stream.key.target.mode is self._life[0]:
                 newest[stream.key.target, stream.key.hour] = stream
         return sorted(newest.values(), key=lambda one: one.key.id)
+
+    def _of_former_lives(
+        self, streams: list[PushStream], present: Collection[PushStream]
+    ) -> list[PushStream]:
+        mode = self._life[0] if self._life else None
+        of_mode = (one for one in streams if mode in {None, one.key.target.mode})
+        return [one for one in of_mode if one not in present]
 
     def _find_life(self) -> tuple[Mode, int, Role] | None:
         """Our key's mode, the store's incarnation, and whose; None while there is no key."""
@@ -319,19 +334,27 @@ class Survey:
                 facts[work] = replace(one, stripe=readings.get(work), evidence=found)
 
     def _search_one(self, wanted: Total, streams: Streams) -> None:
-        feeding = _feeding(wanted, streams)
-        search = DrillDown(
-            billing=self._sources.billing,
-            reads=self._reads,
-            total=wanted,
-            own=lambda: self._histories(feeding),
-            neighbours=lambda: self._neighbours(feeding, wanted),
-            now=self.now,
-        )
+        search = self._search_of(wanted, _feeding(wanted, streams))
         try:
             self._evidence[wanted] = search.search(self._first_looks())
         except (RetryableError, SetupError) as error:
             log.warning("%s is not looked into: %s", wanted, error)
+
+    def _search_of(self, wanted: Total, feeding: list[PushStream]) -> DrillDown | NewestValue:
+        billing, reads, now = self._sources.billing, self._reads, self.now
+        if all(one.kind is StreamKind.LAST for one in feeding):
+            seen = self.seen[wanted].scaled
+            return NewestValue(
+                billing, reads, wanted, seen, own=lambda: self._histories(feeding), now=now
+            )
+        return DrillDown(
+            billing=billing,
+            reads=reads,
+            total=wanted,
+            own=lambda: self._histories(feeding),
+            neighbours=lambda: self._neighbours(feeding, wanted),
+            now=now,
+        )
 
     def _histories(self, streams: Iterable[PushStream]) -> Histories:
         return [(one, self._sources.pushes.history(one)) for one in streams]
@@ -466,6 +489,7 @@ class Survey:
             standing=self._standing(work, mapping, _usage_of(work, usage)),
             scale=mapping.scale if mapping else 0,
             streams=streams,
+            former=self._past_lives.get(work, []),
             no_route=no_route(mapping, customer) or "",
             held=self._held(work, streams),
             stripe=readings.get(work),
@@ -575,7 +599,7 @@ def _named_as_carried(row: Row) -> Decimal:
 
 
 def _with_minutes(streams: Iterable[PushStream]) -> list[PushStream]:
-    """The streams whose totals are sums over minutes, so that these can be looked into."""
+    """The streams of whose totals single minutes can be looked into."""
     return [stream for stream in streams if stream.kind not in WITHOUT_MINUTES]
 
 
