@@ -26,7 +26,9 @@ class Context(Protocol):
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """One run of the writer; answers what it did.
 
-    An operator who has restored the tables from a backup invokes it with `raiseIncarnation: true`.
+    An operator who has restored the tables from a backup invokes it with `raiseIncarnation: true`,
+    the schedules being off, an hour after the last push at the earliest: the new life begins with
+    what Stripe's summaries hold, and what they do not show yet would be told twice.
     """
     if event.get("raiseIncarnation") is True:
         return {"incarnation": wiring.current().pushes.raise_incarnation()}

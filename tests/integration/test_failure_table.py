@@ -24,8 +24,8 @@ from local.stripe.faults import LOCK_TIMEOUT, RATE_LIMIT_REASONS, FaultKind
 from metering.adapters import stripe_client
 from metering.names import Metric
 from metering.notice import Notice
-from metering.push import Mode, Push, PushState, StreamKey, Target
-from metering.reconciliation import Cause
+from metering.push import Mode, Push, PushState, Stop, StreamKey, Target
+from metering.reconciliation import Cause, Status
 from metering.stripe_event import read_event
 from tests.api_client import Api
 from tests.billing_world import HOUR, MINUTE, NOVEMBER, BillingWorld, Context, connected
@@ -593,6 +593,58 @@ def test_row_18_a_store_restored_from_a_backup_begins_with_what_stripe_holds(
     (present,) = [one for one in streams if one.key.incarnation == 1]
     assert (present.accepted, present.open) == (35, None)
     assert len(set(keys(mapped))) == 3, "no identifier is used again"
+
+
+def test_row_18_what_stripe_holds_is_noted_though_nothing_is_left_to_tell(
+    mapped: BillingWorld,
+) -> None:
+    mapped.use("10")
+    mapped.write()
+    backup = billing_items(mapped)
+    mapped.advance(MINUTE)
+    mapped.use("20")
+    mapped.write()
+    mapped.advance(HOUR)
+    restore(mapped, backup)
+    mapped.wiring.pushes.raise_incarnation()
+
+    run = mapped.write()
+
+    assert run["planned"] == 0
+    assert mapped.told() == 30
+    streams = mapped.wiring.pushes.streams(a_counter(), NOVEMBER)
+    assert {one.key.incarnation: one.accepted for one in streams} == {0: 10, 1: 30}
+    mapped.reconcile(tenantId=DEMO, period="2026-11", verify=True)
+    (row,) = mapped.report().rows
+    assert row.pushed == row.stripe == 30
+    assert row.status is Status.OK
+
+
+def test_row_18_a_metric_that_was_never_told_begins_with_nothing_stored(
+    mapped: BillingWorld,
+) -> None:
+    mapped.wiring.pushes.raise_incarnation()
+    mapped.use("0")
+
+    mapped.write()
+
+    assert mapped.wiring.pushes.streams(a_counter(), NOVEMBER) == []
+
+
+def test_row_18_a_former_lifes_stream_is_not_waited_for(mapped: BillingWorld) -> None:
+    mapped.use("10")
+    mapped.write()
+    pushes = mapped.wiring.pushes
+    (told,) = pushes.streams(a_counter(), NOVEMBER)
+    stop = Stop("refused", "an operator must look", mapped.clock.now(), None)
+    assert pushes.store(replace(told, is_due=True, stopped=stop)) is not None
+    mapped.advance(HOUR)
+    pushes.raise_incarnation()
+
+    mapped.write_until_settled()
+
+    assert pushes.in_need() == []
+    assert mapped.told() == 10
 
 
 def billing_items(world: BillingWorld) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from metering.names import TenantId
-from tests.simulation.draw import DAY, HOUR, Drawn
+from tests.simulation.draw import BUSY_FOR, DAY, HOUR, Drawn, busy_from
 from tests.simulation.world import NO_ANSWER, World, to_json
 
 RETRY_AFTER_MAX = timedelta(minutes=3)
@@ -196,7 +196,7 @@ class _Draw:
         while number < drawn.events:
             tenant = chance.choice(self._tenants)
             size = min(chance.randint(1, REQUEST_EVENTS_MAX), drawn.events - number)
-            at = drawn.start + drawn.span * chance.random()
+            at = self._some_time()
             is_queued = chance.random() < drawn.queued
             copies = tuple(
                 self._copy(tenant, number + index, at, may_lack_key=not is_queued)
@@ -208,6 +208,12 @@ class _Draw:
                 # An impatient client sends it twice, and both are under way at once.
                 soon = at + timedelta(milliseconds=chance.randrange(50))
                 yield Request(soon, tuple(map(_again, copies)), is_queued)
+
+    def _some_time(self) -> datetime:
+        chance, drawn = self._chance, self._drawn
+        if drawn.rebuilds and chance.random() < 0.5:
+            return busy_from(drawn) + BUSY_FOR * chance.random()
+        return drawn.start + drawn.span * chance.random()
 
     def _copy(self, tenant: TenantId, number: int, at: datetime, *, may_lack_key: bool) -> Copy:
         """The next one; what it has in common with others may stand in the same request."""

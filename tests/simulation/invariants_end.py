@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from infra.tables import TABLES
 from tests.simulation.clients import LATENESS, METRICS
 from tests.simulation.draw import Kind
+from tests.simulation.invariants_apart import Apart
 from tests.simulation.invariants_counters import CountersWatch
+from tests.simulation.invariants_invoices import billed_of
 from tests.simulation.invariants_items import ZERO, Entry, Sums, numbers_of, sums_of, together
 from tests.simulation.invariants_ledger import LedgerWatch
 from tests.simulation.invariants_lines import AGGREGATIONS, known_at_stripe, named
-from tests.simulation.invariants_pushes import PushesWatch, Stream
+from tests.simulation.invariants_pushes import PushesWatch, Stream, accepted_of
 from tests.simulation.invariants_reports import Reports, rows_of
 from tests.simulation.invariants_told import Told
 from tests.simulation.model import Books, Line, Used, totals
@@ -141,7 +143,9 @@ class End:
                 streams[self._books.line(one.tenant, one.customer, one.metric, one.start)] += [one]
         lines = {self._books.line(*_of(one), one.at) for one in self._entries} | streams.keys()
         rows = dict(rows_of(self._world, lines))
-        told = Told(self._world, self._books, self._pushes, self._found)
+        billed = billed_of(self._world, self._books)
+        apart = Apart(self._world, self._books, billed, self._found)
+        told = Told(self._world, self._books, self._pushes, apart, self._found)
         stripe = told.at_stripe(streams)
         reports = Reports(self._world, self._books, self._pushes, self._done, self._found)
         for line in sorted(counted.keys() | streams.keys()):
@@ -150,10 +154,11 @@ class End:
             told.check_pushed(line, value, own, row)
             told.check_stripe(line, own, stripe[line], row)
             if is_reconciled:
-                reports.check_row(line, value, sum(one.accepted for one in own), row, stripe[line])
+                reports.check_row(line, value, accepted_of(own), row, stripe[line])
         if is_reconciled:
             reports.check_planted(rows)
-        reports.check_invoices(rows)
+        reports.check_invoices(rows, billed)
+        apart.check(streams)
 
     # --- items ---
 

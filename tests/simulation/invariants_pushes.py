@@ -1,7 +1,7 @@
 """What Stripe is told, and what it holds: I5, I6, I7, I8, I13 and I14."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any, NamedTuple
@@ -47,6 +47,15 @@ class Sent(NamedTuple):
     at: int
 
 
+class ApartItem(NamedTuple):
+    """An invoice item for usage that came too late, as its stream's item says."""
+
+    stripe_id: str
+    units: int
+    amount: int
+    price: str
+
+
 class Stream(NamedTuple):
     """A running total at Stripe, as its item says."""
 
@@ -68,6 +77,20 @@ class Stream(NamedTuple):
     open: Item | None
     is_needy: bool
     """Somebody must look at it again."""
+    apart: tuple[ApartItem, ...]
+    """The invoice items that bill usage of it by themselves."""
+    on_its_way: ApartItem | None
+    """The one that is to be next."""
+    stopped: str
+    """Why it waits for somebody; empty when it does not."""
+    life: int
+    """Which life of the store began it."""
+
+    @property
+    def total(self) -> tuple[str, ...]:
+        """What it has in common with the same running total in another life of the store."""
+        counter = self.tenant, self.customer, self.metric, self.start.isoformat()
+        return *counter, self.event_name, self.stripe_customer, self.role
 
     @property
     def name(self) -> str:
@@ -98,7 +121,26 @@ def stream_of(item: Item) -> Stream | None:
         Decimal(item["carried_out"]["N"]),
         item["open"]["M"] if "open" in item else None,
         item["due"]["BOOL"] or "item" in item or "until" in item.get("stopped", {}).get("M", {}),
+        tuple(_apart_item(one["M"]) for one in item["items"]["L"]),
+        _apart_item(item["item"]["M"]) if "item" in item else None,
+        item["stopped"]["M"]["reason"]["S"] if "stopped" in item else "",
+        int(item["incarnation"]["N"]),
     )
+
+
+def _apart_item(item: Item) -> ApartItem:
+    units, amount = int(item["units"]["N"]), int(item["amount"]["N"])
+    return ApartItem(item["stripe_id"]["S"], units, amount, item["price_id"]["S"])
+
+
+def accepted_of(streams: Iterable[Stream]) -> int:
+    """What Stripe has taken by some streams: of a total's several lives, by the last one, which
+    began with what the others had told."""
+    lives: dict[tuple[str, ...], Stream] = {}
+    for one in streams:
+        if one.total not in lives or lives[one.total].life < one.life:
+            lives[one.total] = one
+    return sum(one.accepted for one in lives.values())
 
 
 def floored(total: Decimal, scale: int) -> int:
@@ -120,8 +162,8 @@ class PushesWatch:
         self.stamped: dict[str, Sent] = {}
         self._first: dict[str, datetime] = {}
         self._closed: dict[str, dict[int, str]] = defaultdict(dict)
-        self._peaks: dict[str, int] = {}
-        """The most that each stream ever planned to have told."""
+        self._peaks: dict[tuple[str, ...], int] = {}
+        """The most that the streams of each running total ever planned to have told."""
         self._held: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
         """What Stripe adds up, by event name and customer."""
         self._numbers: dict[int, str] = {}
@@ -134,9 +176,20 @@ class PushesWatch:
         """When all that Stripe has taken shows in its summaries."""
         for item in world.core.world.account().all(ITEM).values():
             self._note_start(item)
+        world.heard_of_restore = self._restored
         self._handle, self._record = world.core.handle, world.core.world.record
         world.core.handle = self._asked  # type: ignore[method-assign]
         world.core.world.record = self._recorded  # type: ignore[method-assign]
+
+    def _restored(self) -> None:
+        """The table is what it was at its backup; what was sent, and planned, remains so."""
+        items = self._world.tables.items(BILLING.name)
+        found = [stream for item in items if (stream := stream_of(item)) is not None]
+        self.streams = {one.id: one for one in found}
+        self._closed.clear()
+        for item in items:
+            if "seq" in item and "identifier" in item:
+                self._check_closed(item)
 
     # --- as items are written ---
 
@@ -183,14 +236,21 @@ class PushesWatch:
         if push["correction"]["BOOL"] or stream.kind != "delta":
             return
         planned = stream.accepted + int(push["delta"]["N"])
-        self._peaks[stream.id] = max(planned, self._peaks.get(stream.id, 0))
-        used = WIDE.add(self._most(stream), stream.carried_in)
+        self._peaks[stream.total] = max(planned, self._peaks.get(stream.total, 0))
+        used = WIDE.add(self._most(stream), self._carried_in(stream))
         if planned > (most := floored(used, stream.scale)):
             self._found.say(
                 "I5",
                 f"{stream.name}: push {push['identifier']['S']} would make it {planned} in all,"
                 f" and never more than {most} were used",
             )
+
+    def _carried_in(self, stream: Stream) -> Decimal:
+        """What it tells for closed periods, in all lives of the store."""
+        if not stream.life:
+            return stream.carried_in
+        lives = (one for one in self.streams.values() if one.total == stream.total)
+        return sum((one.carried_in for one in lives), ZERO)
 
     def _most(self, stream: Stream) -> Decimal:
         """The most that usage of the stream's period has come to until now."""
@@ -258,7 +318,8 @@ class PushesWatch:
             stream = self._world.core.world.account().streams[change.stream]
             for event in stream:
                 if event.number == change.number:
-                    self._held[event.event_name, event.customer] -= event.value
+                    # That Stripe lost what lowers it makes it hold more, which is not our doing.
+                    self._held[event.event_name, event.customer] -= max(event.value, ZERO)
 
     def _note_start(self, item: Item) -> None:
         self._starts[item["subscription"]].add(item["current_period_start"])
@@ -273,7 +334,7 @@ class PushesWatch:
         own = [one for one in self.streams.values() if _goes_to(one, counter)]
         if any(one.kind != "delta" for one in own):
             return
-        planned = sum(self._peaks.get(one.id, 0) for one in own)
+        planned = sum(self._peaks.get(one, 0) for one in dict.fromkeys(one.total for one in own))
         if self._held[counter] > planned:
             self._found.say(
                 "I8",
@@ -303,6 +364,7 @@ class PushesWatch:
         Of the customers whose periods somebody cut short, what was under way then is moved.
         """
         closes = dict(self._closes())
+        self._check_carried()
         for stream in self.streams.values():
             numbers = set(self._closed[stream.id])
             if stream.open is not None:
@@ -317,6 +379,20 @@ class PushesWatch:
         for item in self._world.tables.items(BILLING.name):
             if "seq" in item and "identifier" in item:
                 self._check_in_time(item, closes, cut_short)
+
+    def _check_carried(self) -> None:
+        """What closed periods left to later ones is what those took over, to the last digit."""
+        carried: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
+        for one in self.streams.values():
+            whose = one.role, one.tenant, one.customer, one.metric
+            carried[whose] = WIDE.add(carried[whose], one.carried_in - one.carried_out)
+        for (_, *counter), lacks in sorted(carried.items()):
+            if lacks:
+                self._found.say(
+                    "I16",
+                    f"{' of '.join(reversed(counter))}: what periods took over of closed ones is"
+                    f" {lacks} more than those left to them",
+                )
 
     def _closes(self) -> Iterator[tuple[tuple[str, str, datetime], datetime | None]]:
         """Until when each period that was closed, or is being closed, took usage; None: open."""

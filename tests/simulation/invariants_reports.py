@@ -1,15 +1,12 @@
 """What the reconciler's last reports say, and what the invoices bill: I19 and I20."""
 
 import zlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from decimal import Decimal
 
-import stripe
-
-from local.stripe.state import INVOICE, METER, PRICE
 from metering.reconciliation import NOTES, UNEXPLAINED, Cause, Finding, Row, Status
+from tests.simulation.invariants_invoices import Billed
 from tests.simulation.invariants_items import WIDE, ZERO
 from tests.simulation.invariants_lines import (
     AGGREGATIONS,
@@ -18,7 +15,6 @@ from tests.simulation.invariants_lines import (
     SCALES,
     amount_of,
     is_looked_at,
-    known_at_stripe,
     named,
 )
 from tests.simulation.invariants_pushes import PushesWatch
@@ -114,9 +110,9 @@ class Reports:
 
     # --- invoices ---
 
-    def check_invoices(self, rows: dict[Line, Row]) -> None:
+    def check_invoices(self, rows: dict[Line, Row], invoiced: Mapping[Line, Billed]) -> None:
         """What final invoices bill is what Stripe was told, or a report says by how much not."""
-        for line, billed in self._billed().items():
+        for line, (billed, _) in invoiced.items():
             row = rows.get(line)
             if row is None:
                 continue
@@ -134,35 +130,6 @@ class Reports:
                     "I20", f"{named(line)}: the invoice bills {billed}, Stripe was told {told}"
                 )
 
-    def _billed(self) -> dict[Line, Decimal]:
-        """What final invoices bill for usage."""
-        account = self._world.core.world.account()
-        whose = {
-            known_at_stripe(tenant, customer): (tenant, customer)
-            for tenant, customer in self._books.cuts
-        }
-        billed: dict[Line, Decimal] = defaultdict(Decimal)
-        for invoice in account.all(INVOICE).values():
-            owner = whose.get(invoice["customer"])
-            if owner is None or invoice["status"] not in {"open", "paid"}:
-                continue
-            for one in self._world.stripe.v1.invoices.line_items.list(invoice["id"]).data:
-                metric = self._metric_of(one)
-                if metric is not None:
-                    at = datetime.fromtimestamp(one.period.start, UTC)
-                    quantity = Decimal(str(one.quantity_decimal)).scaleb(-SCALES[metric], WIDE)
-                    billed[self._books.line(*owner, metric, at)] += quantity
-        return billed
-
-    def _metric_of(self, line: stripe.InvoiceLineItem) -> str | None:
-        """The metric whose usage an invoice's line bills."""
-        details = line.pricing.price_details if line.pricing else None
-        if details is None:
-            return None
-        account = self._world.core.world.account()
-        meter = (account.all(PRICE)[str(details.price)]["recurring"] or {}).get("meter")
-        return str(account.all(METER)[meter]["event_name"]) if meter else None
-
     def _is_excused(self, row: Row) -> bool:
         """Whether an invoice may bill another number: nobody could reach Stripe to hold it."""
         faults = self._world.drawn.faults
@@ -171,5 +138,9 @@ class Reports:
 
     def _is_cut_short(self, row: Row) -> bool:
         """Whether somebody let Stripe bill what it had not heard in full."""
-        cut = self._done.cut_short.get((row.counter.tenant, str(row.counter.customer)))
-        return cut is not None and row.period.start <= cut <= row.period.end + MINUTE
+        whose = row.counter.tenant, str(row.counter.customer)
+        cuts = [self._done.cut_short.get(whose)]
+        cuts.append(self._done.repriced.get((*whose, str(row.counter.metric))))
+        return any(
+            cut is not None and row.period.start <= cut <= row.period.end + MINUTE for cut in cuts
+        )

@@ -22,7 +22,7 @@ from tests.simulation.invariants_lines import (
     is_looked_at,
     named,
 )
-from tests.simulation.invariants_pushes import PushesWatch, Stream, at_stripe, floored
+from tests.simulation.invariants_pushes import PushesWatch, Stream, accepted_of, at_stripe, floored
 from tests.simulation.model import Books, Line
 from tests.simulation.violation import Found
 from tests.simulation.world import World
@@ -93,7 +93,7 @@ class Told:
         if AGGREGATIONS[line.metric] == "last" and not value:
             return  # The last value of the period before stands; the report says so.
         scale = SCALES[line.metric]
-        accepted = sum(one.accepted for one in streams)
+        accepted = accepted_of(streams)
         due = WIDE.add(value, sum((one.carried_in - one.carried_out for one in streams), ZERO))
         due = WIDE.subtract(due, units_apart(streams).scaleb(-scale, WIDE))
         left = floored(due, scale) - accepted
@@ -129,7 +129,7 @@ class Told:
         self, line: Line, streams: Sequence[Stream], held: AtStripe, row: Row | None
     ) -> None:
         """Stripe's books hold what it accepted, or it said afterwards that it does not."""
-        accepted = sum(one.accepted for one in streams)
+        accepted = accepted_of(streams)
         total = held.total(AGGREGATIONS[line.metric])
         excused = {ZERO, held.lost}
         if self._world.core.world.account().rejections:

@@ -143,6 +143,7 @@ class Quiet:
             for tenant in self._world.tenants
             for month in sorted(
                 {f"{copy.at:%Y-%m}" for copy in self._clients.copies}
+                | {f"{one.counts_at:%Y-%m}" for one in self._people.done.corrections}
                 | {*eye.reconciler.months(tenant)}
             )
         ]
@@ -174,5 +175,7 @@ class Quiet:
     def _former_months(self) -> list[tuple[TenantId, str]]:
         """Months in which something was used, longer ago than those of open periods."""
         used = {(copy.tenant, f"{copy.at:%Y-%m}") for copy in self._clients.copies}
+        corrected = self._people.done.corrections
+        used |= {(one.tenant, f"{one.counts_at:%Y-%m}") for one in corrected}
         months = self._world.eye.reconciler.months()
         return sorted(one for one in used if one[1] < min(months))

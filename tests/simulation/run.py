@@ -10,12 +10,13 @@ from uuid import UUID
 
 from tests.simulation.changes import Changes
 from tests.simulation.clients import Clients
-from tests.simulation.draw import NO_FAULTS, Drawn, Kind, draw
+from tests.simulation.draw import NO_FAULTS, Drawn, Kind
 from tests.simulation.invariants import Violation, Watch, judge
 from tests.simulation.knobs import partitions
 from tests.simulation.mishaps import Mishaps
 from tests.simulation.people import People
 from tests.simulation.quiet import Quiet
+from tests.simulation.restore import Restore
 from tests.simulation.schedules import Schedules
 from tests.simulation.stripe_side import Account, set_up
 from tests.simulation.webhooks import Webhooks
@@ -44,6 +45,7 @@ class Lived:
     changes: Changes
     webhooks: Webhooks
     mishaps: Mishaps
+    restore: Restore
     schedules: Schedules
     quiet: Quiet
     watch: Watch
@@ -83,6 +85,7 @@ def _begin(drawn: Drawn) -> Lived:
         Changes(world, account, people),
         webhooks,
         mishaps,
+        Restore(world, people),
         schedules,
         Quiet(world, clients, people, webhooks, schedules, mishaps),
         Watch(world, clients),
@@ -94,6 +97,7 @@ def _pass(lived: Lived) -> None:
     world.begin_trouble(drawn.faults)
     for one in (lived.clients, lived.people, lived.changes, lived.mishaps, lived.schedules):
         one.start()
+    lived.restore.start()
     world.kernel.run_until(drawn.start + drawn.span)
     _heal(lived)
 

@@ -34,6 +34,7 @@ SEEN_LATE = timedelta(minutes=10)
 SOON = timedelta(minutes=3)
 """A run is due now, or nearly: clocks differ."""
 RECONCILED_EVERY = timedelta(minutes=65)
+_WRITE_PUSHES = (functions.WRITER, functions.RECONCILER, functions.PERIOD_CLOSER)
 _CLOSING = join("closing")
 _NOTICES = tuple(join("notices", one) for one in (NoticeKind.INVOICE, NoticeKind.SUBSCRIPTION))
 """Of them, the period closer takes care."""
@@ -139,10 +140,16 @@ class Schedules:
 
     def _fire(self, one: Rhythm) -> None:
         now = self._kernel.now
+        if self._is_off(one):
+            return
         if now - one.whole_from < one.idle_max and not one.is_due(one.whole_from):
             return
         for _ in range(self._firings(one.function)):
             self._invoke(one, now)
+
+    def _is_off(self, one: Rhythm) -> bool:
+        """Whether operators have switched it off, while they restore the billing table."""
+        return self._world.is_being_restored and one.function in _WRITE_PUSHES
 
     def _firings(self, function: Function) -> int:
         if not self._kernel.chance(self._world.dynamo_network.faults.schedules):
@@ -153,6 +160,8 @@ class Schedules:
 
     def _invoke(self, one: Rhythm, began_at: datetime, attempt: int = 1) -> None:
         """One run; where it fails, Lambda tries again, though it may be acting still."""
+        if self._is_off(one):
+            return
 
         def told(answer: Any) -> None:
             if _is_whole(answer):
@@ -186,7 +195,8 @@ class Schedules:
     def _has_usage_to_tell(self, since: datetime) -> bool:
         world = self._world
         is_new = any(self._is_written(one, since) for one in (COUNTERS.name, SETTINGS.name))
-        return is_new or bool(world.needy_streams) or self._has_ended(since)
+        is_restored = world.restored_at is not None and world.restored_at + SEEN_LATE > since
+        return is_new or bool(world.needy_streams) or self._has_ended(since) or is_restored
 
     def _has_ended(self, since: datetime) -> bool:
         """Whether a billing period has ended since a run, or the time for it did."""

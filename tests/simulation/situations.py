@@ -85,6 +85,7 @@ SITUATIONS = (
     _one("Stripe refused a push afterwards", "push closed as async_rejected"),
     _one("a push lowered what Stripe holds", "push of a negative delta"),
     _one("two writers ran at once", "schedule fired 2 times | writer"),
+    _one("the billing table was restored from a backup"),
     # People and periods
     _one("an adjustment was approved", "adjustment approved*"),
     _one("an approved adjustment was reverted", "adjustment reverted*"),
@@ -93,8 +94,10 @@ SITUATIONS = (
     _one("somebody decided about a stopped push", "stopped push decided"),
     _one("a counter that lost records was rebuilt", "rebuild: *"),
     _one("a subscription changed within its period", "subscription: *"),
+    _one("a price was changed within a period"),
     _one("a month ended meanwhile", "month passed"),
     _one("usage was carried into a later period", "carried into a later period"),
+    _one("late usage was billed apart by an invoice item", "billed apart"),
     _one("a period was closed", "period closed"),
     _one("a late event came after its period was closed"),
     _one("a webhook came twice", "webhook double", "webhook unanswered"),

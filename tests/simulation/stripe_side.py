@@ -21,12 +21,25 @@ from tests.simulation.world import World
 MOMENT = timedelta(microseconds=1)
 _CENTS = {"api_calls": "0.1", "cpu_hours": "0.05", "peak_users": "20", "seats": "900", "jobs": "5"}
 """What a unit of a metric costs."""
+_FIRST_TIER = {
+    "api_calls": 600_000,
+    "cpu_hours": 600,
+    "peak_users": 600_000,
+    "seats": 600_000,
+    "jobs": 3,
+}
+"""The last unit of it."""
+TIERED = 0.5
+"""How likely all prices of a world have tiers."""
+BILLED_APART = 0.5
+"""How likely a tenant whose usage would be carried forward has it billed apart: a third of all."""
 
 
 @dataclass(slots=True)
 class Account:
     """What there is at Stripe, by our own names."""
 
+    product: str = ""
     meters: dict[str, str] = field(default_factory=dict)
     prices: dict[str, str] = field(default_factory=dict)
     customers: dict[tuple[TenantId, str], str] = field(default_factory=dict)
@@ -58,11 +71,15 @@ def _settings(metric: DrawnMetric) -> MetricSettings:
 
 
 def _decide(world: World) -> None:
-    """Sometimes a tenant wants what comes after the close not to be carried forward."""
+    """Often a tenant wants what comes after the close not to be carried forward."""
     chance = random.Random(f"tenants {world.drawn.seed}")
+    apart = random.Random(f"billed apart {world.drawn.seed}")
     for tenant in world.tenants:
         choices = (AfterClose.CARRY_FORWARD, AfterClose.CARRY_FORWARD, AfterClose.UNBILLED)
         after_close = chance.choice(choices)
+        is_apart = after_close is AfterClose.CARRY_FORWARD and apart.random() < BILLED_APART
+        if is_apart and world.drawn.kind is Kind.CLOSING:
+            after_close = AfterClose.INVOICE_ITEM
         if after_close is not AfterClose.CARRY_FORWARD:
             world.eye.settings_store.put_tenant(TenantSettings(tenant, after_close))
 
@@ -95,20 +112,24 @@ def _meter(world: World, metric: DrawnMetric) -> str:
 
 
 def _make_prices(world: World, account: Account) -> None:
-    product = world.stripe.v1.products.create({"name": "usage"}).id
-    for name, meter in account.meters.items():
-        account.prices[name] = make_price(world, product, name, meter)
+    account.product = world.stripe.v1.products.create({"name": "usage"}).id
+    has_tiers = random.Random(f"tiers {world.drawn.seed}").random() < TIERED
+    for name in account.meters:
+        account.prices[name] = make_price(world, account, name, has_tiers=has_tiers)
 
 
-def make_price(world: World, product: str, metric: str, meter: str) -> str:
-    """A price of a metric's unit."""
+def make_price(world: World, account: Account, metric: str, *, has_tiers: bool) -> str:
+    """A price of a metric's unit, or of tiers of which the second begins amid what is used."""
+    meter = account.meters[metric]
     recurring = {"interval": "month", "usage_type": "metered", "meter": meter}
-    about: Any = {
-        "product": product,
-        "currency": "usd",
-        "recurring": recurring,
-        "unit_amount_decimal": _CENTS[metric],
-    }
+    about: Any = {"product": account.product, "currency": "usd", "recurring": recurring}
+    cents = {"unit_amount_decimal": _CENTS[metric]}
+    if has_tiers:
+        then = {"up_to": "inf", "unit_amount_decimal": "0.01", "flat_amount": 500}
+        tiers = [{"up_to": _FIRST_TIER[metric], **cents}, then]
+        about |= {"billing_scheme": "tiered", "tiers_mode": "graduated", "tiers": tiers}
+    else:
+        about |= cents
     return world.stripe.v1.prices.create(about).id
 
 

@@ -75,6 +75,8 @@ class Witness:
             self._seen["stream stopped"] += 1
         if item.get("carried_in", {"L": ()})["L"]:
             self._seen["carried into a later period"] += 1
+        if item.get("items", {"L": ()})["L"]:
+            self._seen["billed apart"] += 1
 
     def _period(self, close: Item) -> None:
         state = close["state"]["S"]

@@ -72,6 +72,14 @@ class World:
         """When a table was last written to."""
         self.damaged: list[tuple[TenantId, str]] = []
         """Whose events did not all come to their counters, and why: only a rebuild helps."""
+        self.is_being_restored = False
+        """Whether schedules are off that write to the billing table."""
+        self.restored_at: datetime | None = None
+        """When the billing table was restored from a backup."""
+        self.heard_of_restore: Callable[[], None] = lambda: None
+        """Told when that has just happened."""
+        self.left_as_they_are: dict[str, None] = {}
+        """Streams that wait for a person who has looked at them and can do nothing."""
         self.queue_is_disabled = False
         """Whether the function that takes the queue's messages fails whatever it is handed."""
         self._shards_from = self.drawn.start
@@ -274,7 +282,8 @@ class World:
     def needy_streams(self) -> int:
         """How many streams of pushes are not settled."""
         items = self.tables.items(BILLING.name)
-        return sum(1 for item in items if item["pk"]["S"].startswith(_IN_NEED))
+        listed = [item["sk"]["S"] for item in items if item["pk"]["S"].startswith(_IN_NEED)]
+        return sum(1 for stream_id in listed if stream_id not in self.left_as_they_are)
 
     def is_at_stripe(self, identifier: str) -> bool:
         """Whether a meter event counts there."""

@@ -136,6 +136,14 @@ class MemoryDynamoDB:
         row = stored.own.rows.get(key_of(stored, key))
         return row.item if row else None
 
+    def snapshot(self, table: str) -> dict[Key, Row]:
+        """A backup of a table: rows are replaced and never changed."""
+        return dict(self._tables[table].own.rows)
+
+    def restore(self, table: str, backup: Mapping[Key, Row]) -> None:
+        """A table as it was at its backup; nobody is told of a change, as no stream is."""
+        self._tables[table].restore(backup, self._now())
+
     def expire(self) -> int:
         """Delete what has expired, as late as the weather said; how many items that were."""
         now, deleted = self._now(), 0

@@ -5,7 +5,7 @@ Nothing here refuses a request; `dynamodb.py` has checked it before.
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -93,6 +93,12 @@ class StoredTable:
             index.write(key, row, now + self._weather.index_delay(), now)
         if self.table.expires_by and row is not None and self.table.expires_by in row.item:
             self._watch(key, row)
+
+    def restore(self, rows: Mapping[Key, Row], now: datetime) -> None:
+        """Hold these rows and no others; there is no past then."""
+        for key in [*self.own.rows, *rows]:
+            self.set(key, rows.get(key), now)
+        self._past.clear()
 
     def _remember(self, key: Key, now: datetime) -> None:
         self._past.append(Former(now, key, self.own.rows.get(key)))

@@ -209,7 +209,11 @@ class Advance:
             return reason
         if value.used_at >= case.work.period.end:
             return Held.PERIOD_CHANGED  # Its buckets are still those of the former cut.
-        own = self._pusher.begin(own)
+        begun = self._pusher.begin(own, others, case.customer)
+        if begun is None:
+            return None  # Somebody else goes on with it.
+        own = begun
+        self._pusher.end_former_lives(own, others)
         quantity = EXACT.add(value.quantity, carried_in([own, *others]))
         desired = wanted(quantity, own.scale, told_elsewhere=told_elsewhere(own, others))
         if own.kind is StreamKind.DELTA and self._world.clock.now() >= case.closes_at:
@@ -359,8 +363,9 @@ class Advance:
         if reason is not None:
             self._pusher.happenings.must_return |= reason is Held.RECUT
             return reason
-        carried = carry(closed, self._pusher.begin(receiving), rest)
-        self._pusher.carry(carried, case.customer)
+        begun = self._pusher.begin(receiving, beside(receiving, streams), case.customer)
+        if begun is not None:
+            self._pusher.carry(carry(closed, begun, rest), case.customer)
         return None
 
     def _why_not_as_cut(self, own: PushStream, present: StreamKey, case: _Case) -> Held | None:

@@ -18,7 +18,7 @@ def told_later(facts: Facts) -> Iterator[Finding]:
     """What later periods tell, and invoice items bill, of this one."""
     if facts.carried_out:
         yield _carried_out(facts.carried_out)
-    for stream in facts.streams:
+    for stream in facts.of_all_lives:
         if stream.billed_apart or stream.items:
             yield _billed_apart(stream)
         if stream.item is not None:

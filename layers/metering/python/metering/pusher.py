@@ -7,7 +7,7 @@ came. Nothing here sleeps or repeats: what must be done again is left for the ne
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -381,8 +381,14 @@ class Pusher:
         closed = close(stream, PushState.VOID, now, resolution="superseded")
         return self._keep(Verdict(*closed))
 
-    def begin(self, stream: PushStream) -> PushStream:
+    def begin(
+        self, stream: PushStream, others: Collection[PushStream], customer: Customer
+    ) -> PushStream | None:
         """A stream that was never stored; in a later life of the store, with what Stripe holds.
+
+        Then it is stored though there may be nothing to tell: what a former life's stream beside it
+        says was told is what the backup knew, and whoever compares it with Stripe must not read it
+        any more. None when somebody else has stored it meanwhile.
 
         Where a value is set it is told again, whatever Stripe holds.
         """
@@ -392,7 +398,18 @@ class Pusher:
             return replace(stream, is_due=True)
         period, now = stream.key.period, self._clock.now()
         told = self._total(stream, readable(period, now))
-        return replace(stream, accepted=told, accepted_at=now)
+        begun = replace(stream, accepted=told, accepted_at=now)
+        if not (told or others):
+            return begun  # Nothing was told in any life.
+        return next(iter(self._store_all([Change(begun, customer=customer)])), None)
+
+    def end_former_lives(self, stream: PushStream, others: Iterable[PushStream]) -> None:
+        """What streams of former lives waited for is done by the present one, once it is stored."""
+        for former in others if stream.version else ():
+            is_same = former.key._replace(incarnation=stream.key.incarnation) == stream.key
+            is_open = former.open is not None or former.item is not None
+            if is_same and former.needs_attention and not is_open:
+                self._store(replace(former, stopped=None, is_due=False))
 
     def _log(self, decision: str, stream: PushStream, push: Push | None, **facts: Any) -> None:
         alarm = facts.pop("alarm", "")
