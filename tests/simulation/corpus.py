@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from tests.simulation.draw import Drawn, draw
+from tests.simulation.draw import Drawn, Kind, draw
 from tests.simulation.options import changed, differences
 
 ROOT = Path(__file__).parents[2]
 SEEDS = Path(__file__).with_name("seeds.txt")
+_SHARES = {Kind.COUNTING: 0.6, Kind.BILLING: 0.3, Kind.CLOSING: 0.1}
 _TREES = ("layers", "functions", "infra", "local", "tests/simulation")
 
 
@@ -52,6 +53,20 @@ def fresh(count: int) -> range:
     """Seeds that nobody has lived through yet; the same whenever the same commit is tested."""
     first = int(blake2b(commit().encode(), digest_size=4).hexdigest(), 16)
     return range(first, first + count)
+
+
+def drawn_for_commit(count: int) -> list[Drawn]:
+    """Worlds of such seeds, with more of the long ways than a soak has: here each kind counts."""
+    wanted = {kind: round(count * share) for kind, share in _SHARES.items()}
+    chosen: list[Drawn] = []
+    for seed in fresh(100 * count):
+        drawn = draw(seed)
+        if wanted[drawn.kind]:
+            wanted[drawn.kind] -= 1
+            chosen.append(drawn)
+        if not any(wanted.values()):
+            break
+    return chosen
 
 
 def commit() -> str:

@@ -145,7 +145,7 @@ class Drawn:
 
 
 FAULT_NAMES = tuple(one.name for one in fields(Faults) if one.name not in _STYLE)
-_KINDS = (*(Kind.COUNTING,) * 24, *(Kind.BILLING,) * 4, Kind.CLOSING)
+_KINDS = (*(Kind.COUNTING,) * 35, *(Kind.BILLING,) * 4, Kind.CLOSING)
 """The cheap ones most: they reach more of what befalls a counter a second than the others."""
 _STARTS = (
     datetime(2026, 11, 14, 9, tzinfo=UTC),

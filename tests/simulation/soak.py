@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -30,6 +31,9 @@ TOLD_MAX = 5
 SITUATIONS_FROM = 100_000
 """A soak of so many worlds must have met every situation."""
 PLAIN_EVERY_S = 10.0
+
+UNTRACED: TryOut = partial(try_out, traced=False)
+"""To fingerprint every world costs more than it tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Soaked:
         return int(bool(self.tally.failed or self.missing or not self.tally.worlds))
 
 
-def run(order: Order, try_it: TryOut = try_out) -> int:
+def run(order: Order, try_it: TryOut = UNTRACED) -> int:
     """Soak, tell and report; the exit code."""
     console = a_console()
     soaked = soak(order, console, try_it)
@@ -91,7 +95,7 @@ def run(order: Order, try_it: TryOut = try_out) -> int:
     return soaked.exit_code
 
 
-def soak(order: Order, console: Console, try_it: TryOut = try_out) -> Soaked:
+def soak(order: Order, console: Console, try_it: TryOut = UNTRACED) -> Soaked:
     """Let all worlds pass, or as many as come before Ctrl-C."""
     began, tally, is_whole = time.monotonic(), Tally(), True
     workers = Workers(order.jobs, deque(_chunks(order)), try_it)

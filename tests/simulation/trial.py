@@ -57,8 +57,10 @@ class _TooLongError(BaseException):
     """The world uses up more time than any should; no `except Exception` may keep it."""
 
 
-def try_out(drawn: Drawn, *, cpu_limit_s: float = CPU_LIMIT_S, live: Live = live) -> Trial:
-    """Live through a world, whatever becomes of it."""
+def try_out(
+    drawn: Drawn, *, cpu_limit_s: float = CPU_LIMIT_S, live: Live = live, traced: bool = True
+) -> Trial:
+    """Live through a world, whatever comes of it; untraced, only a broken one has a fingerprint."""
     begun: list[Witness] = []
     began = time.process_time()
     errors: tuple[Violation, ...] = ()
@@ -73,7 +75,7 @@ def try_out(drawn: Drawn, *, cpu_limit_s: float = CPU_LIMIT_S, live: Live = live
         errors = (Violation(ENDLESS, sentence),)
     except Exception as error:  # noqa: BLE001 (that a world raises is what is to be found)
         errors = (Violation(f"{RAISED} {type(error).__name__}", _told(error)),)
-    return _trial(drawn, begun, errors, time.process_time() - began)
+    return _trial(drawn, begun, errors, time.process_time() - began, traced=traced)
 
 
 def _told(error: BaseException) -> str:
@@ -98,7 +100,12 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def _trial(
-    drawn: Drawn, begun: list[Witness], errors: tuple[Violation, ...], cpu_s: float
+    drawn: Drawn,
+    begun: list[Witness],
+    errors: tuple[Violation, ...],
+    cpu_s: float,
+    *,
+    traced: bool,
 ) -> Trial:
     if not begun:  # It came to grief while it was set up.
         return Trial(drawn, errors, cpu_s=cpu_s)
@@ -109,7 +116,7 @@ def _trial(
     return Trial(
         drawn,
         broken,
-        kernel.fingerprint,
+        kernel.fingerprint if traced or broken else "",
         kernel.steps,
         witness.last_steps() if broken else (),
         () if broken else tuple(lived.numbers),
