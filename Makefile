@@ -83,6 +83,15 @@ soak: .venv/.ready  ## Live through N simulated worlds (N=100000 JOBS=2 FIRST=0)
 bugs: .venv/.ready  ## Plant known bugs one by one and see each found (ARGS="count-frozen --seeds 500")
 	@$(BIN)/python -m tests.simulation bugs $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup  ## Ask every operation of the API at its edges (SEED=7 EXAMPLES=500)
+	@SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),500) $(if $(SEED),SCHEMATHESIS_SEED=$(SEED)) \
+		$(BIN)/pytest -n 2 tests/api_fuzz $(ARGS)
+
+.PHONY: mutants
+mutants: setup  ## Break the pure core in thousands of ways and see tests notice (ARGS="quantity lane")
+	@$(BIN)/python -m tests.mutation $(ARGS)
+
 .PHONY: sandbox
 sandbox: .venv/.ready  ## Ask Stripe itself (STRIPE_SANDBOX_KEY=sk_test_...); writes build/sandbox-report
 	@$(BIN)/pytest -n 0 -m sandbox tests/sandbox $(ARGS)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from metering.names import TenantId
-from tests.simulation.draw import BUSY_FOR, DAY, HOUR, Drawn, busy_from
+from tests.simulation.draw import BUSY_FOR, DAY, HOUR, Drawn, Kind, busy_from
 from tests.simulation.world import NO_ANSWER, World, to_json
 
 RETRY_AFTER_MAX = timedelta(minutes=3)
@@ -252,7 +252,8 @@ class _Draw:
         metric = chance.choice(METRICS[: self._drawn.metrics])
         customer = f"cus_{chance.randrange(self._drawn.customers)}"
         quantity = Decimal(chance.randrange(1, 10**6)).scaleb(-metric.digits)
-        if chance.random() < 0.05:
+        # An amount of money of so many digits is no invoice's: it cannot be billed apart.
+        if chance.random() < 0.05 and self._drawn.kind is not Kind.CLOSING:
             quantity = Decimal(123456789012345).scaleb(-metric.digits)
             if metric.digits > metric.scale > 0:
                 quantity += Decimal("0.000000000001")  # More digits than a float keeps.

@@ -335,12 +335,19 @@ class PushesWatch:
         if any(one.kind != "delta" for one in own):
             return
         planned = sum(self._peaks.get(one, 0) for one in dict.fromkeys(one.total for one in own))
-        if self._held[counter] > planned:
+        if self._held[counter] - self._refused_decreases(counter) > planned:
             self._found.say(
                 "I8",
                 f"Stripe holds {self._held[counter]} of {event.event_name} for {event.customer},"
                 f" and all pushes together planned {planned}",
             )
+
+    def _refused_decreases(self, counter: tuple[str, str]) -> Decimal:
+        """What Stripe holds too much because it took a decrease and refused it afterwards."""
+        rejections = self._world.core.world.account().rejections
+        sent = (self.stamped.get(one.identifier) for one in rejections)
+        values = (Decimal(one.value) for one in sent if one and one[:2] == counter)
+        return -sum((value for value in values if value < 0), ZERO)
 
     # --- in the end ---
 

@@ -28,10 +28,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tests.simulation.draw import Kind, draw
+
 ROOT = Path(__file__).parents[2]
 PATCHES = Path(__file__).with_name("bugs")
 COPIED = ("layers/metering", "functions", "infra", "local", "tests/simulation")
 OURS = ("metering", "functions", "infra", "local", "tests")
+_TURNS = (Kind.COUNTING, Kind.BILLING, Kind.COUNTING, Kind.BILLING, Kind.CLOSING)
 CONTROL = "(nothing planted)"
 CONTROL_SEEDS = 25
 
@@ -59,6 +62,8 @@ class Bug:
     path: Path
     does: str
     seed: int | None
+    world: tuple[str, ...] = ()
+    """What is set in the worlds that it is looked for in, where few that are drawn have it."""
 
     @property
     def name(self) -> str:
@@ -105,7 +110,9 @@ def bugs(names: Iterable[str] = ()) -> list[Bug]:
 def _bug(path: Path) -> Bug:
     head = [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
     hints = [line.partition(":")[2] for line in head if line.startswith("# seed:")]
-    return Bug(path, head[0].removeprefix("# ") if head else "", int(hints[0]) if hints else None)
+    world = [line.partition(":")[2].split() for line in head if line.startswith("# world:")]
+    does, seed = head[0].removeprefix("# ") if head else "", int(hints[0]) if hints else None
+    return Bug(path, does, seed, tuple(world[0]) if world else ())
 
 
 def run(wanted: Wanted) -> int:
@@ -163,13 +170,13 @@ def _write_hints(planted: Iterable[Bug], found: Iterable[Found]) -> None:
 
 def look(planted: list[Bug], wanted: Wanted) -> Iterator[Found]:
     """What became of each, as they end; first of a copy in which nothing is planted."""
-    hints = [one.seed for one in planted if one.seed is not None]
+    hints = [one.seed for one in planted if one.seed is not None and not one.world]
     control = hints if wanted.is_quick else [*hints, *range(CONTROL_SEEDS)]
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
         nothing: list[_Job] = [(Found(CONTROL, ""), None, control, 0)]
         yield from _in_parallel(nothing, Path(folder), 1)
         jobs: list[_Job] = [
-            (Found(one.name, one.does), one.path, _seeds(one, wanted), wanted.sample)
+            (Found(one.name, one.does), one, _seeds(one, wanted), wanted.sample)
             for one in planted
         ]
         yield from _in_parallel(jobs, Path(folder), wanted.jobs)
@@ -177,10 +184,21 @@ def look(planted: list[Bug], wanted: Wanted) -> Iterator[Found]:
 
 def _seeds(bug: Bug, wanted: Wanted) -> list[int]:
     first = [bug.seed] if wanted.is_quick and bug.seed is not None else []
-    return [*first, *range(wanted.seeds)]
+    return [*first, *_mixed(wanted.seeds)]
 
 
-type _Job = tuple[Found, Path | None, list[int], int]
+def _mixed(count: int) -> list[int]:
+    """All seeds below a number, those of the long and rare ways well to the front."""
+    of_kind = {kind: [one for one in range(count) if draw(one).kind is kind] for kind in Kind}
+    mixed: list[int] = []
+    while len(mixed) < count:
+        for kind in _TURNS:
+            mixed += of_kind[kind][:1]
+            del of_kind[kind][:1]
+    return mixed
+
+
+type _Job = tuple[Found, Bug | None, list[int], int]
 """What to say, what to plant, in which worlds to look, and of how many to count the share."""
 
 
@@ -188,10 +206,10 @@ def _in_parallel(waiting: list[_Job], folder: Path, jobs: int) -> Iterator[Found
     under_way: list[tuple[Any, Connection, Found]] = []
     while waiting or under_way:
         while waiting and len(under_way) < jobs:
-            found, patch, seeds, sample = waiting.pop(0)
+            found, bug, seeds, sample = waiting.pop(0)
             copy = folder / found.name
             here, there = _fork.Pipe(duplex=False)
-            args = (there, copy, patch, seeds, sample)
+            args = (there, copy, bug, seeds, sample)
             process = _fork.Process(target=_plant, args=args, daemon=True)
             process.start()
             there.close()
@@ -217,7 +235,7 @@ def _answer(process: Any, connection: Connection, found: Found) -> Found:
 
 
 def _plant(
-    connection: Connection, copy: Path, patch: Path | None, seeds: list[int], sample: int
+    connection: Connection, copy: Path, bug: Bug | None, seeds: list[int], sample: int
 ) -> None:
     """Make the copy, plant the bug, and live through worlds until one finds it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business.
@@ -225,10 +243,10 @@ def _plant(
     sys.dont_write_bytecode = True
     try:
         _copy(copy)
-        _apply(copy, patch)
+        _apply(copy, bug)
         _move_to(copy)
-        answer = _search(seeds, sample)
-        answer |= {} if patch else {"libraries": _libraries()}
+        answer = _search(seeds, bug.world if bug else (), sample)
+        answer |= {} if bug else {"libraries": _libraries()}
     except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
         answer = {"trouble": f"{type(error).__name__}: {error}"}
     finally:
@@ -242,10 +260,10 @@ def _copy(copy: Path) -> None:
         shutil.copytree(ROOT / tree, copy / tree)
 
 
-def _apply(copy: Path, patch: Path | None) -> None:
-    if patch is None:
+def _apply(copy: Path, bug: Bug | None) -> None:
+    if bug is None:
         return
-    ask = ["git", "apply", "--whitespace=nowarn", str(patch)]
+    ask = ["git", "apply", "--whitespace=nowarn", str(bug.path)]
     # Nothing above the copy may be taken for its repository.
     env = os.environ | {"GIT_CEILING_DIRECTORIES": str(copy.parent)}
     done = subprocess.run(ask, cwd=copy, env=env, capture_output=True, text=True, check=False)
@@ -271,12 +289,13 @@ def _libraries() -> list[str]:
     return [name for name in sys.modules if name.partition(".")[0] not in (*OURS, "__main__")]
 
 
-def _search(seeds: list[int], sample: int) -> dict[str, Any]:
-    draw = importlib.import_module("tests.simulation.draw").draw
+def _search(seeds: list[int], world: tuple[str, ...], sample: int) -> dict[str, Any]:
+    changed = importlib.import_module("tests.simulation.options").changed
+    draw_there = importlib.import_module("tests.simulation.draw").draw
     try_out = importlib.import_module("tests.simulation.trial").try_out
     finders: list[Any] = []
     for tried, seed in enumerate(seeds, start=1):
-        trial = try_out(draw(seed))
+        trial = try_out(changed(draw_there(seed), world))
         if trial.broken:
             finders.append(trial)
         if finders and tried >= sample:

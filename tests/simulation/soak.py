@@ -126,8 +126,10 @@ class _Progress:
         self._order = order
         self._console = console
         self._began = self._shown_at = time.monotonic()
+        self._failures = 0
 
     def show(self, tally: Tally, done: int) -> None:
+        self._name(tally)
         now = time.monotonic()
         if now - self._shown_at < (0.2 if self._console.is_terminal else PLAIN_EVERY_S):
             return
@@ -138,6 +140,15 @@ class _Progress:
             sys.stdout.flush()
         else:
             self._console.print(line, soft_wrap=True)
+
+    def _name(self, tally: Tally) -> None:
+        """Tell of each failure at once, so that nobody waits for the end to look into it."""
+        fresh = tally.failures[self._failures :]
+        self._failures += len(fresh)
+        self.end()
+        for one in fresh:
+            seed, broken = one.drawn.seed, ", ".join(one.invariants)
+            self._console.print(f"[bold red]seed {seed} broke {broken}[/]", soft_wrap=True)
 
     def _line(self, done: int, failed: int, seconds: float) -> str:
         left = (self._order.worlds - done) * seconds / done if done else 0.0
