@@ -180,6 +180,30 @@ def test_what_a_cached_calendar_counts_after_the_change_was_heard_of_is_found_by
     assert subscribed.usage_in(PRESENT) == 5
 
 
+def test_what_a_rebuild_under_way_counted_by_the_former_calendar_is_counted_anew_after_it(
+    subscribed: ClosingWorld,
+) -> None:
+    former = subscribed.customer()
+    rebuilder = subscribed.world.wiring.rebuilder
+    subscribed.go_to(CUT - 5 * MINUTE)
+    rebuilder.request(DEMO)
+    change_plan(subscribed)
+    subscribed.go_to(CUT + 4 * MINUTE)  # What is received now, the next epoch counts at once.
+    subscribed.notice(NoticeKind.SUBSCRIPTION, identity="evt_heard")
+    subscribed.close()
+    with counting_by(subscribed, former):
+        subscribed.world.use("5")
+    subscribed.close()
+    rebuild(subscribed)
+    assert subscribed.usage_in(Span(day_of(CUT), CUT)) == 5, "the rebuild that was under way"
+
+    subscribed.close()
+    rebuild(subscribed)
+
+    assert subscribed.usage_in(Span(day_of(CUT), CUT)) == 0
+    assert subscribed.usage_in(PRESENT) == 5
+
+
 def test_the_next_invoice_is_billed_without_anybody(subscribed: ClosingWorld) -> None:
     change_plan(subscribed)
     use_and_tell(subscribed, CUT + HOUR, "5")

@@ -9,6 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from operator import ne
 from typing import Any, NamedTuple, Protocol
 
 from metering.eras import Found, judged
@@ -131,12 +132,21 @@ class SubscriptionSync:
         for stripe_customer, own in by_customer.items():
             if not has_time():
                 break
-            refreshed = [self.refresh(one) != one for one in known.get(stripe_customer, ())]
-            looked_at, changed = looked_at + len(refreshed), changed + sum(refreshed)
-            # What a cached calendar still lets be counted wrongly, the next run's look finds.
-            for notice in () if any(refreshed) else own:
+            before = known.get(stripe_customer, [])
+            after = [self.refresh(customer) for customer in before]
+            looked_at += len(before)
+            changed += sum(map(ne, before, after))
+            for notice in own if self._is_settled(before, after) else ():
                 self._ports.notices.done(notice)
         return looked_at, changed
+
+    def _is_settled(self, before: Sequence[Customer], after: Sequence[Customer]) -> bool:
+        """Whether the next run need not look again.
+
+        After a change, a cached calendar still lets usage be counted wrongly for a while; and a
+        rebuild that was under way by then may have counted some of it so.
+        """
+        return before == after and not any(map(self._has_missed_cut, after))
 
     # --- all of them ---
 
@@ -217,11 +227,14 @@ class SubscriptionSync:
 
     def _recount_what_was_left(self, customer: Customer) -> None:
         """The same for a late cut whose learning ended between storing it and asking for that."""
-        now = self._ports.clock.now()
-        cuts = [era.begins_at for era in customer.eras if now - era.begins_at < RECOUNTED_FOR]
-        if any(self._is_counted_across(customer, cut) for cut in cuts):
+        if self._has_missed_cut(customer):
             log.warning("the counters of %s are rebuilt: a cut was missed", customer.tenant)
             self._ports.rebuilds.request(customer.tenant)
+
+    def _has_missed_cut(self, customer: Customer) -> bool:
+        now = self._ports.clock.now()
+        cuts = [era.begins_at for era in customer.eras if now - era.begins_at < RECOUNTED_FOR]
+        return any(self._is_counted_across(customer, cut) for cut in cuts)
 
     def _is_counted_across(self, customer: Customer, cut: datetime) -> bool:
         """Whether a bucket that begins before a cut, on its day, holds usage from after it."""
