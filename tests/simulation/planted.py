@@ -176,8 +176,7 @@ def look(planted: list[Bug], wanted: Wanted) -> Iterator[Found]:
         nothing: list[_Job] = [(Found(CONTROL, ""), None, control, 0)]
         yield from _in_parallel(nothing, Path(folder), 1)
         jobs: list[_Job] = [
-            (Found(one.name, one.does), one, _seeds(one, wanted), wanted.sample)
-            for one in planted
+            (Found(one.name, one.does), one, _seeds(one, wanted), wanted.sample) for one in planted
         ]
         yield from _in_parallel(jobs, Path(folder), wanted.jobs)
 
