@@ -442,6 +442,33 @@ def test_a_crash_before_stripe_hears_of_a_hold_leaves_the_draft_to_be_held_by_th
     assert subscribed.world.stripe.v1.invoices.retrieve(invoice).auto_advance is False
 
 
+def test_a_draft_that_was_finalized_before_our_hold_reached_it_takes_no_usage_any_more(
+    subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribed.go_to(END + MINUTE)
+    used(subscribed, "5", at=END - MINUTE)
+
+    def die(*_: object, **__: object) -> None:
+        raise ConnectionAbortedError
+
+    with subscribed.lagging(by=timedelta(hours=3)):
+        subscribed.run_until(DEADLINE - MINUTE)
+        with monkeypatch.context() as patch:
+            patch.setattr(StripeInvoices, "let_advance", die)
+            subscribed.go_to(DEADLINE)
+            with pytest.raises(InvariantBrokenError, match="1 closes met a bug"):
+                subscribed.close()
+        subscribed.go_to(END + GRACE + 20 * MINUTE)
+        used(subscribed, "7", at=END - 2 * MINUTE)
+        subscribed.close()
+
+    assert subscribed.world.stream(period=PERIOD).accepted == 15
+    subscribed.world.write_until_settled()
+    assert subscribed.world.stream(period=PERIOD).accepted == 15
+    assert subscribed.world.told() == 22, "the rest is carried into the open period"
+    assert subscribed.closing(ODD).closed_at == END + GRACE
+
+
 def test_a_week_is_closed_like_a_month(closing: ClosingWorld) -> None:
     mapping = closing.world.map("seats")
     weekly = closing.make_price(mapping.meter_id, "week")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Violation", "Watch", "judge"]
 
-STEPS_MAX = 6_000
+STEPS_MAX = 12_000
 STEPS_AN_EVENT_MAX = 600
 """A world's steps: what its schedules need, and what its events may."""
 

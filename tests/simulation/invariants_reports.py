@@ -131,10 +131,14 @@ class Reports:
                 )
 
     def _is_excused(self, row: Row) -> bool:
-        """Whether an invoice may bill another number: nobody could reach Stripe to hold it."""
+        """Whether an invoice may bill another number: nobody could reach Stripe to hold it.
+
+        Or Stripe's own books are wrong, the row says why, and somebody let it bill all the same.
+        """
         faults = self._world.drawn.faults
         is_away = faults.stripe_refuses or faults.stripe_unanswered or faults.outage
-        return bool(is_away) or self._is_cut_short(row)
+        is_planted = any(one.cause in PLANTED for one in row.findings)
+        return bool(is_away) or is_planted or self._is_cut_short(row)
 
     def _is_cut_short(self, row: Row) -> bool:
         """Whether somebody let Stripe bill what it had not heard in full."""

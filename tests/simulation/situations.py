@@ -45,10 +45,6 @@ SITUATIONS = (
     _one("messages came out of order", "queue: messages came out of order"),
     _one("a message died and was moved back", "dead letters redriven"),
     _one("a message was moved back after 30 h", "dead letters redriven 30 h later"),
-    _one(
-        "a message was handled after its visibility timeout",
-        "queue: a message was handled after its visibility timeout",
-    ),
     # The stream
     _one("two invocations held one shard", "stream: a batch went to two invocations at once"),
     _one("a checkpoint was lost and records came again", "stream: a checkpoint was lost"),

@@ -301,12 +301,17 @@ class _Run:
         return invoice_of(close.period, self._ports.invoices.of_subscription(close.subscription))
 
     def _with_deadline(self, close: PeriodClose, invoice: Invoice | None) -> PeriodClose | None:
-        """The close with its draft's deadline stored, for that is what pushes go by."""
-        finalizes_at = invoice.finalizes_at if invoice else None
-        is_draft = invoice is not None and invoice.status is InvoiceStatus.DRAFT
-        if not is_draft or finalizes_at is None or close.finalizes_at == finalizes_at:
+        """The close with its invoice's deadline stored, for that is what pushes go by.
+
+        A draft may have been finalized before our hold reached it: it takes no usage any more.
+        """
+        if invoice is not None and invoice.status is InvoiceStatus.DRAFT:
+            known = replace(close, finalizes_at=invoice.finalizes_at or close.finalizes_at)
+        elif invoice is not None and invoice.finalized_at is not None and close.is_held:
+            known = replace(close, is_held=False, finalizes_at=invoice.finalized_at)
+        else:
             return close
-        return self._world.closes.store(replace(close, finalizes_at=finalizes_at))
+        return close if known == close else self._world.closes.store(known)
 
     def _go_on(self, close: PeriodClose, customer: Customer, invoice: Invoice | None) -> str:
         flush = self._make_flush()
