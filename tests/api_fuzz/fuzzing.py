@@ -17,7 +17,7 @@ from functions.api.description import document_of
 from functions.api.handler import app
 from tests.api_fuzz.whole_api import application
 
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "4"))
 """Random requests per operation, beside the systematic ones at every field's edges."""
 SEED = int(os.environ.get("SCHEMATHESIS_SEED", "1"))
 
