@@ -7,7 +7,7 @@ from metering.config import Config
 
 def test_a_storm_of_200_pushes_loses_and_doubles_nothing(config: Config) -> None:
     assert config.dynamodb_endpoint is not None
-    storm = Storm(config_at(config.dynamodb_endpoint, config.table_prefix), Order(200, 1, 0.2))
+    storm = Storm(config_at(config.dynamodb_endpoint, config.table_prefix), Order(200, 3, 0.2))
 
     *_, left = storm.rage()
     storm.heal()
