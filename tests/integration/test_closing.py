@@ -418,22 +418,28 @@ def test_a_quiet_close_needs_few_reads(subscribed: ClosingWorld) -> None:
     assert subscribed.reads() - before <= 7
 
 
+def die_before_holding(subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the deadline the hold is stored, and we die before Stripe hears of it."""
+
+    def die(*_: object, **__: object) -> None:
+        raise ConnectionAbortedError
+
+    subscribed.run_until(DEADLINE - MINUTE)
+    with monkeypatch.context() as patch:
+        patch.setattr(StripeInvoices, "let_advance", die)
+        subscribed.go_to(DEADLINE)
+        with pytest.raises(InvariantBrokenError, match="1 closes met a bug"):
+            subscribed.close()
+
+
 def test_a_crash_before_stripe_hears_of_a_hold_leaves_the_draft_to_be_held_by_the_next_look(
     subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subscribed.go_to(END + MINUTE)
     used(subscribed, "5", at=END - MINUTE)
 
-    def die(*_: object, **__: object) -> None:
-        raise ConnectionAbortedError
-
     with subscribed.lagging(by=timedelta(hours=3)):
-        subscribed.run_until(DEADLINE - MINUTE)
-        with monkeypatch.context() as patch:
-            patch.setattr(StripeInvoices, "let_advance", die)
-            subscribed.go_to(DEADLINE)
-            with pytest.raises(InvariantBrokenError, match="1 closes met a bug"):
-                subscribed.close()
+        die_before_holding(subscribed, monkeypatch)
         invoice = subscribed.closing(ODD).invoice
         assert subscribed.world.stripe.v1.invoices.retrieve(invoice).auto_advance is True
         subscribed.go_to(DEADLINE + 5 * MINUTE)
@@ -448,16 +454,8 @@ def test_a_draft_that_was_finalized_before_our_hold_reached_it_takes_no_usage_an
     subscribed.go_to(END + MINUTE)
     used(subscribed, "5", at=END - MINUTE)
 
-    def die(*_: object, **__: object) -> None:
-        raise ConnectionAbortedError
-
     with subscribed.lagging(by=timedelta(hours=3)):
-        subscribed.run_until(DEADLINE - MINUTE)
-        with monkeypatch.context() as patch:
-            patch.setattr(StripeInvoices, "let_advance", die)
-            subscribed.go_to(DEADLINE)
-            with pytest.raises(InvariantBrokenError, match="1 closes met a bug"):
-                subscribed.close()
+        die_before_holding(subscribed, monkeypatch)
         subscribed.go_to(END + GRACE + 20 * MINUTE)
         used(subscribed, "7", at=END - 2 * MINUTE)
         subscribed.close()
