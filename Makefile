@@ -20,11 +20,17 @@ help:  ## List the targets
 .venv/.ready: .tools/.ready requirements/dev.txt requirements/java.txt pyproject.toml scripts/sync.sh
 	@bash scripts/sync.sh && touch $@
 
+.venv/.deploy: .venv/.ready requirements/deploy.txt
+	@bash scripts/sync-deploy.sh && touch $@
+
 node_modules/.ready: package.json package-lock.json
 	@npm ci --silent --no-fund --no-audit && touch $@
 
 .PHONY: setup
-setup: .venv/.ready node_modules/.ready  ## Install everything into this folder (the others call it)
+setup: .venv/.ready node_modules/.ready  ## Install what runs locally into this folder (others call it)
+
+.PHONY: setup-deploy
+setup-deploy: setup .venv/.deploy  ## Install what builds and checks deployments, too (0.5 GB)
 
 .PHONY: lock
 lock: .tools/.ready  ## Resolve requirements/*.txt and package-lock.json anew from pyproject.toml
@@ -59,7 +65,7 @@ storm: setup  ## Push to Stripe among faults and crashes, exact to the unit (ARG
 # --- checking ------------------------------------------------------------------------------------
 
 .PHONY: check
-check: .venv/.ready  ## Format, lint, types
+check: .venv/.deploy  ## Format, lint, types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
 .PHONY: format
@@ -67,7 +73,7 @@ format: .venv/.ready  ## Format and mend what ruff can
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 .PHONY: test
-test: setup  ## All tests, on the real local stack where they need one
+test: setup-deploy  ## All tests, on the real local stack where they need one
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: sim
