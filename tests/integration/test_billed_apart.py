@@ -154,7 +154,7 @@ def test_a_draft_that_is_held_takes_the_usage_itself(apart: ApartWorld) -> None:
     apart.begin()
     apart.closing.go_to(END + MINUTE)
     apart.closing.close()
-    apart.closing.go_to(END + 50 * MINUTE)
+    apart.closing.go_to(END + 48 * MINUTE)
     apart.use_late("2")
     apart.world.write()
     apart.closing.close()

@@ -1,16 +1,19 @@
 """Closing billing periods against the Stripe stand-in, through the real SDK."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
+from metering.adapters.dynamodb.counters import DynamoCounters
 from metering.adapters.stripe_invoices import StripeInvoices
-from metering.errors import InvariantBrokenError, NotFoundError
+from metering.errors import InvariantBrokenError, NotFoundError, RetryableError
 from metering.names import CustomerRef
 from metering.notice import NoticeKind
-from metering.period import Span
+from metering.period import NEVER, Span
 from metering.period_close import PeriodState
 from metering.tenant_settings import TenantSettings
 from tests.billing_world import BillingWorld
@@ -465,6 +468,225 @@ def test_a_draft_that_was_finalized_before_our_hold_reached_it_takes_no_usage_an
     assert subscribed.world.stream(period=PERIOD).accepted == 15
     assert subscribed.world.told() == 22, "the rest is carried into the open period"
     assert subscribed.closing(ODD).closed_at == END + GRACE
+
+
+def test_the_first_usage_of_a_period_is_not_told_to_a_draft_that_is_about_to_be_final(
+    closing: ClosingWorld,
+) -> None:
+    """The writer comes before the closer, which begins no period that has no usage."""
+    closing.world.customer("cus_A")
+    closing.subscribe()
+    closing.close()
+    closing.go_to(DEADLINE - 2 * MINUTE)
+    closing.close()
+    closing.go_to(DEADLINE + MINUTE)
+    used(closing, "7", at=END - MINUTE)
+
+    with closing.lagging(by=timedelta(minutes=30)):
+        run = closing.world.write()
+        assert run["held"] == {"invoice_unknown": 1}
+        assert closing.world.told() == 0
+        closing.go_to(DEADLINE + 4 * MINUTE)
+        closing.close()
+        closing.go_to(END + GRACE + 30 * MINUTE)
+        closing.close()
+    closing.world.write_until_settled()
+
+    close = closing.closing(ODD)
+    assert (close.state, close.closed_at) == (PeriodState.CLOSED, END + GRACE)
+    assert closing.invoice_of(close).lines.data[0].quantity == 0
+    assert closing.world.stream(period=PERIOD).accepted == 0
+    assert closing.world.told() == 7, "it is carried into the open period"
+
+
+def test_the_first_usage_of_a_period_is_told_to_a_draft_that_still_takes_it(
+    closing: ClosingWorld,
+) -> None:
+    closing.world.customer("cus_A")
+    closing.subscribe()
+    closing.close()
+    closing.go_to(DEADLINE - MINUTE)
+    used(closing, "7", at=END - MINUTE)
+
+    closing.world.write_until_settled()
+
+    assert closing.world.stream(period=PERIOD).accepted == 7
+
+
+# --- holds that come before anything else ---------------------------------------------------------
+
+
+@contextmanager
+def unreadable_counters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No period can be begun, and no look comes to its end."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RetryableError("DynamoDB cannot answer now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DynamoCounters, "known", refuse)
+        yield
+
+
+def fail_to_close(subscribed: ClosingWorld, at: datetime) -> None:
+    """A run at an instant that comes to no end."""
+    subscribed.go_to(at)
+    with pytest.raises(RetryableError):
+        subscribed.close()
+
+
+def advances(subscribed: ClosingWorld) -> bool:
+    """Whether Stripe would finalize the draft by itself."""
+    return bool(subscribed.invoice_of(subscribed.closing(ODD)).auto_advance)
+
+
+def test_a_draft_that_never_agreed_is_held_at_its_deadline_whatever_else_fails(
+    subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribed.go_to(END + MINUTE)
+    used(subscribed, "5", at=END - MINUTE)
+
+    with subscribed.lagging(by=timedelta(hours=3)):
+        subscribed.run_until(DEADLINE - 3 * MINUTE)
+        with unreadable_counters(monkeypatch):
+            fail_to_close(subscribed, DEADLINE + 4 * MINUTE)
+        assert not advances(subscribed)
+        close = subscribed.closing(ODD)
+        assert (close.held_at, close.finalizes_at) == (DEADLINE + 4 * MINUTE, NEVER)
+        assert close.message == f"{close.invoice} is held: its numbers were not found equal in time"
+    subscribed.run_until(END + 5 * GRACE)
+
+    close = subscribed.closing(ODD)
+    assert close.state is PeriodState.CLOSED
+    assert subscribed.invoice_of(close).lines.data[0].quantity == 15
+
+
+def test_a_draft_that_agreed_before_its_deadline_is_held_when_no_look_succeeds_after_it(
+    subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was told since may be missing in it; where nothing is, it goes on in time."""
+    subscribed.go_to(END + MINUTE)
+    subscribed.run_until(DEADLINE - 5 * MINUTE)
+
+    with unreadable_counters(monkeypatch):
+        fail_to_close(subscribed, DEADLINE + 4 * MINUTE)
+        assert advances(subscribed)
+        fail_to_close(subscribed, DEADLINE + 9 * MINUTE)
+        assert not advances(subscribed)
+    subscribed.go_to(DEADLINE + 10 * MINUTE)
+    subscribed.close()
+
+    close = subscribed.closing(ODD)
+    assert (advances(subscribed), close.is_held) == (True, False)
+    assert (close.released_at, close.finalizes_at) == (DEADLINE + 10 * MINUTE, END + GRACE)
+
+
+def test_a_hold_that_stripe_did_not_hear_is_said_again_whatever_else_fails(
+    subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribed.go_to(END + MINUTE)
+    used(subscribed, "5", at=END - MINUTE)
+
+    with subscribed.lagging(by=timedelta(hours=3)):
+        die_before_holding(subscribed, monkeypatch)
+        assert advances(subscribed)
+        with unreadable_counters(monkeypatch):
+            fail_to_close(subscribed, DEADLINE + 5 * MINUTE)
+
+        assert not advances(subscribed)
+        assert subscribed.closing(ODD).held_at == DEADLINE
+
+
+def test_a_draft_takes_no_usage_by_a_hold_that_stripe_has_not_confirmed(
+    subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It becomes final in spite of us; what it was told after its deadline nobody would bill."""
+    subscribed.go_to(END + MINUTE)
+    used(subscribed, "5", at=END - MINUTE)
+
+    with subscribed.lagging(by=timedelta(minutes=50)):
+        die_before_holding(subscribed, monkeypatch)
+        subscribed.go_to(END + GRACE + 20 * MINUTE)
+        used(subscribed, "7", at=END - 2 * MINUTE)
+        subscribed.world.write_until_settled()
+
+        assert subscribed.world.stream(period=PERIOD).accepted == 15
+        assert subscribed.world.told() == 22, "the rest is carried into the open period"
+
+
+def test_a_period_with_nothing_but_carried_usage_is_checked_like_any_other(
+    subscribed: ClosingWorld,
+) -> None:
+    subscribed.go_to(END + MINUTE)
+    subscribed.run_until(END + GRACE + 2 * MINUTE)
+    end = PERIOD.end.replace(year=2027, month=1)
+    subscribed.go_to(end - 2 * MINUTE)
+    used(subscribed, "7", at=END - 2 * MINUTE)
+
+    with subscribed.lagging(by=timedelta(hours=3)):
+        subscribed.world.write_until_settled(every=timedelta(seconds=10))
+        subscribed.go_to(end + MINUTE)
+        subscribed.run_until(end + GRACE - MINUTE)
+        close = subscribed.closing(END)
+        assert "holds 0 of the 7 it was told" in close.message
+        assert close.is_held
+    subscribed.run_until(end + 5 * GRACE)
+
+    close = subscribed.closing(END)
+    assert close.state is PeriodState.CLOSED
+    assert subscribed.invoice_of(close).lines.data[0].quantity == 7
+
+
+def test_a_draft_is_not_held_first_for_a_tenant_that_does_not_want_it(
+    subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TenantSettings(DEMO, holds_invoices=False)
+    subscribed.world.wiring.settings_store.put_tenant(settings)
+    subscribed.go_to(END + MINUTE)
+    used(subscribed, "5", at=END - MINUTE)
+
+    with subscribed.lagging(by=timedelta(hours=3)):
+        subscribed.run_until(DEADLINE - 3 * MINUTE)
+        with unreadable_counters(monkeypatch):
+            fail_to_close(subscribed, DEADLINE + 4 * MINUTE)
+
+    assert advances(subscribed)
+    assert not subscribed.closing(ODD).is_held
+
+
+def test_a_draft_whose_time_has_come_is_not_held_any_more(
+    subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stripe has finalized it, or is about to: a hold would let it take usage that it cannot."""
+    subscribed.go_to(END + MINUTE)
+    used(subscribed, "5", at=END - MINUTE)
+
+    with subscribed.lagging(by=timedelta(hours=3)):
+        subscribed.run_until(DEADLINE - 3 * MINUTE)
+        with unreadable_counters(monkeypatch):
+            fail_to_close(subscribed, END + GRACE)
+
+    assert not subscribed.closing(ODD).is_held
+
+
+def test_a_draft_that_was_deleted_before_it_was_held_closes_its_period(
+    subscribed: ClosingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribed.go_to(END + MINUTE)
+    used(subscribed, "5", at=END - MINUTE)
+
+    def deleted(_: object, invoice: str, **__: object) -> None:
+        raise NotFoundError(f"no invoice {invoice} at Stripe")
+
+    with subscribed.lagging(by=timedelta(hours=3)):
+        subscribed.run_until(DEADLINE - MINUTE)
+        monkeypatch.setattr(StripeInvoices, "let_advance", deleted)
+        monkeypatch.setattr(StripeInvoices, "invoice", deleted)
+        subscribed.go_to(DEADLINE)
+        run = subscribed.close()
+
+    assert run["holding"] == {"deleted": 1}
+    assert subscribed.closing(ODD).state is PeriodState.CLOSED
 
 
 def test_a_week_is_closed_like_a_month(closing: ClosingWorld) -> None:

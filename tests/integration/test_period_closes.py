@@ -76,6 +76,22 @@ def test_a_period_is_unfinished_until_it_is_closed(wiring: Wiring) -> None:
     assert found == {(one.tenant, one.customer, one.period) for one in wanted[1:]}
 
 
+def test_a_close_is_to_be_held_first_from_its_instant_until_it_is_not_any_more(
+    wiring: Wiring,
+) -> None:
+    closes = wiring.period_closes
+    final = NOVEMBER.end + timedelta(hours=1)
+    deadline = final - timedelta(minutes=15)
+    stored = closes.store(replace(a_close(), invoice="in_1", finalizes_at=final))
+    closes.store(a_close(BOB))
+    assert stored is not None
+
+    assert list(closes.to_hold(deadline - timedelta(seconds=1))) == []
+    assert list(closes.to_hold(deadline)) == [stored]
+    assert closes.store(replace(stored, agreed_at=deadline)) is not None
+    assert list(closes.to_hold(final)) == []
+
+
 @pytest.mark.parametrize(("month", "customers"), [("2026-11", 2), ("2026-12", 1), ("2027-01", 0)])
 def test_a_tenants_closes_are_listed_by_the_month_they_begin_in(
     wiring: Wiring, month: str, customers: int

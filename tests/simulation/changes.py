@@ -10,6 +10,7 @@ from typing import Any
 
 from local.stripe.state import METER, SUBSCRIPTION
 from metering.names import TenantId
+from metering.stripe_claims import name_of
 from tests.simulation.people import People
 from tests.simulation.stripe_side import Account, make_price
 from tests.simulation.world import World
@@ -114,6 +115,7 @@ class Changes:
     def _remap(self, tenant: TenantId, metric: str, price: str) -> None:
         """Until our API has taken it: in an outage it cannot look the price up."""
         for _ in range(30):
+            self._let_share(metric, price)
             status, answer = self._people.ask(
                 tenant, "PUT", f"/v1/mappings/map_{tenant}_{metric}", {"priceId": price}
             )
@@ -121,6 +123,11 @@ class Changes:
                 return
             self._world.kernel.pause(30 * MINUTE)
         raise AssertionError(f"{metric} of {tenant} cannot be mapped: {status} {answer}")
+
+    def _let_share(self, metric: str, price: str) -> None:
+        """The tenants of a world have one meter together, which is the operator's to allow."""
+        for name in (price, self._account.meters[metric], metric):
+            self._world.eye.stripe_claims.release(name_of(name))
 
     # --- subscriptions ---
 

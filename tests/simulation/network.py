@@ -105,11 +105,14 @@ class DynamoNetwork(Network):
         super().__init__(kernel, faults)
         self._tables = tables
         self._tokens = 0
+        self.overheard: Callable[[str, Mapping[str, Any]], None] = lambda *_: None
+        """Told of each call that a process makes: who it is, the kernel knows."""
 
     def call(self, operation: str, params: dict[str, Any]) -> dict[str, Any]:
         """One call of the client, with the repeats that botocore makes of itself."""
         if self.kernel.running is None:
             return self._tables.execute(operation, params)
+        self.overheard(operation, params)
         if operation == "TransactWriteItems" and "ClientRequestToken" not in params:
             self._tokens += 1
             params = {**params, "ClientRequestToken": f"token-{self._tokens}"}

@@ -1,12 +1,14 @@
 """The billing table is restored from a backup while usage goes on, as operators do it.
 
-They stop what writes to it by itself, put the backup in place of the table, wait until Stripe's
-summaries hold all that was ever sent, begin the store's next life, and start everything again.
+They stop what writes to it by itself, put the backup in place of the table, ask for the store's
+next life, wait until Stripe's summaries hold all that was ever sent and the next life may begin,
+and start everything again.
 """
 
 import random
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any, cast
 
 from infra import functions
 from infra.tables import BILLING
@@ -53,8 +55,17 @@ class Restore:
         world.restored_at = kernel.now
         world.heard_of_restore()
         kernel.note("the backup is restored")
+        self._ask()
         kernel.pause(SUMMED_UP)
-        while isinstance(world.call(functions.WRITER, {"raiseIncarnation": True}), Failure):
+        while "incarnation" not in self._ask():
             kernel.pause(ASKS_AGAIN_AFTER)
         kernel.saw("the billing table was restored from a backup")
         world.is_being_restored = False
+
+    def _ask(self) -> Mapping[str, Any]:
+        """For the next life, until somebody answers."""
+        while True:
+            answer = self._world.call(functions.WRITER, {"raiseIncarnation": True})
+            if not isinstance(answer, Failure):
+                return cast("Mapping[str, Any]", answer)
+            self._world.kernel.pause(ASKS_AGAIN_AFTER)

@@ -5,7 +5,7 @@ whole run of it began, and nothing there waits for time to pass. What remains ma
 or never, as the world's faults make it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any
 from infra import functions
 from infra.functions import Function
 from infra.tables import BILLING, COUNTERS, SETTINGS
+from local.stripe.state import INVOICE
 from metering import times
 from metering.keys import join
 from metering.notice import NoticeKind
@@ -34,6 +35,8 @@ SEEN_LATE = timedelta(minutes=10)
 SOON = timedelta(minutes=3)
 """A run is due now, or nearly: clocks differ."""
 RECONCILED_EVERY = timedelta(minutes=65)
+CLOSED_EVERY = 5 * MINUTE
+"""On AWS the closer runs every minute."""
 _WRITE_PUSHES = (functions.WRITER, functions.RECONCILER, functions.PERIOD_CLOSER)
 _CLOSING = join("closing")
 _NOTICES = tuple(join("notices", one) for one in (NoticeKind.INVOICE, NoticeKind.SUBSCRIPTION))
@@ -81,8 +84,7 @@ class Schedules:
             reconciler = functions.RECONCILER, 2 * span, RECONCILED_EVERY, self._may_differ, 9 * DAY
             self._rhythms += [self._writer, self._rhythm(*reconciler)]
         if world.drawn.kind is Kind.CLOSING:
-            closer = functions.PERIOD_CLOSER, max(span / 40, 5 * MINUTE), 5 * MINUTE
-            self._rhythms.append(self._rhythm(*closer, self._may_close, 6 * HOUR))
+            self._rhythms += self._closers(max(span / 40, CLOSED_EVERY))
 
     def _rhythm(
         self,
@@ -94,6 +96,15 @@ class Schedules:
     ) -> Rhythm:
         never = self._world.drawn.start - idle_max
         return Rhythm(function, period, healed_period, is_due, idle_max, never)
+
+    def _closers(self, period: timedelta) -> Iterator[Rhythm]:
+        """In a long world it comes seldom, but for drafts: they are held in their last quarter of
+        an hour, or never."""
+        closer = functions.PERIOD_CLOSER
+        yield self._rhythm(closer, period, CLOSED_EVERY, self._may_close, 6 * HOUR)
+        if period > CLOSED_EVERY:
+            begun_at = self._world.drawn.start
+            yield Rhythm(closer, CLOSED_EVERY, 9 * DAY, self._may_hold, 9 * DAY, begun_at)
 
     def start(self) -> None:
         """From now on they fire."""
@@ -206,7 +217,17 @@ class Schedules:
     def _may_close(self, since: datetime) -> bool:
         if self._is_written(SETTINGS.name, since) or self._has_ended(since):
             return True
+        if self._has_draft() and self._is_written(COUNTERS.name, since):
+            return True  # It may be the first usage of a period that has ended.
         return self._is_closing(self._kernel.now + SOON)
+
+    def _may_hold(self, since: datetime) -> bool:
+        """Whether Stripe will finalize a draft by itself, and a run may find something."""
+        return self._has_draft() and self._may_close(since)
+
+    def _has_draft(self) -> bool:
+        invoices = self._world.core.world.account().all(INVOICE).values()
+        return any(one["status"] == "draft" and one["auto_advance"] for one in invoices)
 
     def _is_closing(self, by: datetime | None = None) -> bool:
         """Whether a notice waits, or a period's close (whose next look is due by an instant)."""

@@ -5,6 +5,7 @@ Each commit plants a third of them, another one with another hash; `make bugs` p
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +33,15 @@ def test_every_patch_says_what_it_does_wrong_and_which_seed_finds_it() -> None:
 
     assert [name for name, head in heads.items() if not head[0].startswith("# ")] == []
     assert [name for name, head in heads.items() if not head[1].startswith("# seed: ")] == []
+
+
+def test_every_patch_still_fits_the_code() -> None:
+    """A third is planted on each commit; one that fits no more must not wait for its turn."""
+    unfit = [name for name in NAMES if not _fits(PATCHES / f"{name}.patch")]
+
+    assert unfit == []
+
+
+def _fits(patch: Path) -> bool:
+    ask = ["git", "apply", "--check", "--whitespace=nowarn", str(patch)]
+    return not subprocess.run(ask, cwd=ROOT, capture_output=True, check=False).returncode

@@ -106,7 +106,7 @@ class World:
             stripe_api_base=STRIPE_URL,
             stripe_secret_key=STRIPE_KEY,
             stripe_webhook_secrets=self._webhook_secrets(),
-            metrics=False,
+            metrics="off",
         )
         self.lambdas = {
             one.name: Lambda(one, self.kernel, self._wiring) for one in functions.FUNCTIONS

@@ -23,6 +23,7 @@ from metering.period_close import (
     PeriodClose,
     PeriodState,
     deadline_of,
+    held_from,
     takes_usage_until,
 )
 from metering.ports import Invoice, InvoiceStatus
@@ -79,7 +80,8 @@ def test_a_short_grace_leaves_a_quarter_of_it() -> None:
         (None, END + CLOSE_GRACE),
         (replace(CLOSE, state=PeriodState.OPEN), END + CLOSE_GRACE),
         (CLOSE, END + CLOSE_GRACE),
-        (replace(CLOSE, finalizes_at=FINAL, is_held=True), NEVER),
+        (replace(CLOSE, finalizes_at=FINAL, is_held=True), DEADLINE),
+        (replace(CLOSE, finalizes_at=NEVER, is_held=True), NEVER),
         (replace(CLOSE, finalizes_at=NEVER), NEVER),
         (replace(CLOSE, state=PeriodState.CLOSED, closed_at=END + SECOND), END + SECOND),
         (replace(CLOSE, state=PeriodState.CLOSED, closed_at=None), END + CLOSE_GRACE),
@@ -87,6 +89,32 @@ def test_a_short_grace_leaves_a_quarter_of_it() -> None:
 )
 def test_until_when_a_period_takes_usage(close: PeriodClose | None, until: datetime) -> None:
     assert takes_usage_until(CLOSE.period, close) == until
+
+
+DRAFT = replace(CLOSE, invoice="in_1", finalizes_at=FINAL)
+
+
+@pytest.mark.parametrize(
+    ("close", "since"),
+    [
+        (DRAFT, DEADLINE),
+        (replace(DRAFT, agreed_at=DEADLINE - SECOND), DEADLINE + 5 * MINUTE),
+        (replace(DRAFT, agreed_at=DEADLINE), None),
+        (replace(DRAFT, is_held=True), DEADLINE),
+        (replace(DRAFT, is_held=True, agreed_at=DEADLINE), DEADLINE),
+        (replace(DRAFT, is_held=True, finalizes_at=NEVER), None),
+        (replace(DRAFT, finalizes_at=END + 20 * MINUTE), END + 15 * MINUTE),
+        (replace(DRAFT, finalizes_at=NEVER), None),
+        (replace(DRAFT, finalizes_at=None), None),
+        (replace(DRAFT, invoice=""), None),
+        (replace(DRAFT, state=PeriodState.CLOSED), None),
+        (replace(DRAFT, state=PeriodState.OPEN), None),
+    ],
+)
+def test_a_draft_is_held_first_where_it_is_not_known_in_time_what_it_would_bill(
+    close: PeriodClose, since: datetime | None
+) -> None:
+    assert held_from(close) == since
 
 
 # --- looks at a draft -----------------------------------------------------------------------------

@@ -15,7 +15,13 @@ from metering.last_value import last_before
 from metering.mapping import Customer, Mapping
 from metering.names import CustomerRef, Metric, TenantId
 from metering.period import Span
-from metering.period_close import PeriodClose, PeriodState, takes_usage_until
+from metering.period_close import (
+    CLOSE_GRACE,
+    PeriodClose,
+    PeriodState,
+    deadline_of,
+    takes_usage_until,
+)
 from metering.ports import Billing, Clock, Counters, PeriodCloses, Pushes, Settings
 from metering.push import (
     Held,
@@ -88,17 +94,22 @@ class _Case(NamedTuple):
         """From when on the period takes no usage."""
         return takes_usage_until(self.work.period, self.close)
 
-    @property
-    def awaits_invoice(self) -> bool:
-        """Whether the period was cut short and nobody has looked for its invoice yet.
+    def awaits_invoice(self, now: datetime) -> bool:
+        """Whether nobody has looked for the period's invoice yet, which may be final by now.
 
-        Stripe bills at once then: what is told may be on no invoice, what is carried may be on two.
+        What is told then may be on no invoice, what is carried may be on two. Of a period that was
+        cut short Stripe bills at once; of any other it makes a draft, which is told nothing more
+        from its deadline on. A close is begun when usage is counted, so this lasts some minutes.
         """
         close = self.close
         is_known = close is not None and (
             close.state is PeriodState.CLOSED or close.is_held or close.finalizes_at is not None
         )
-        return not is_known and self.customer.calendar.is_cut_short(self.work.period)
+        calendar, period = self.customer.calendar, self.work.period
+        if is_known or not calendar.era_of(period.start).subscription:
+            return False
+        deadline = deadline_of(period, period.end + CLOSE_GRACE)
+        return now >= deadline or calendar.is_cut_short(period)
 
 
 class _Value(NamedTuple):
@@ -216,9 +227,11 @@ class Advance:
         self._pusher.end_former_lives(own, others)
         quantity = EXACT.add(value.quantity, carried_in([own, *others]))
         desired = wanted(quantity, own.scale, told_elsewhere=told_elsewhere(own, others))
-        if own.kind is StreamKind.DELTA and self._world.clock.now() >= case.closes_at:
+        now = self._world.clock.now()
+        is_over = now >= case.closes_at
+        if own.kind is StreamKind.DELTA and is_over:
             return self._tell_late(case, own, others, desired)
-        if own.kind is StreamKind.DELTA and desired != own.accepted and case.awaits_invoice:
+        if desired != own.accepted and not is_over and case.awaits_invoice(now):
             self._pusher.happenings.must_return = True
             return Held.INVOICE_UNKNOWN
         self._pusher.tell(

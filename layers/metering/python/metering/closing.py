@@ -27,11 +27,12 @@ from metering.close_steps import (
 )
 from metering.errors import InvariantBrokenError, NotFoundError, RetryableError
 from metering.flush import Flush, Told
+from metering.holding import Holding, standing
 from metering.mapping import Customer, unmapped_customer
 from metering.names import CustomerRef, TenantId
 from metering.notice import Notice, NoticeKind
 from metering.period import NEVER, Span
-from metering.period_close import PeriodClose, PeriodState
+from metering.period_close import CLOSE_GRACE, PeriodClose, PeriodState
 from metering.ports import (
     Invoice,
     Invoices,
@@ -71,6 +72,8 @@ class ClosingPorts(NamedTuple):
 
 
 type _Customer = tuple[TenantId, CustomerRef]
+type _Take = Callable[[PeriodClose], str]
+"""Takes a close further; how it stands then."""
 
 
 class Closing:
@@ -80,6 +83,18 @@ class Closing:
         self._ports = ports
         self._world = ports.world
         self._threads = threads
+
+    def hold_first(self, has_time: Callable[[], bool]) -> dict[str, Any]:
+        """Hold the drafts of which it is not known in time what they would bill.
+
+        This takes the fewest calls, so it comes before anything else that may fail; the looks of
+        the same run, or of a later one, let go what agrees.
+
+        Raises:
+            RetryableError: a table cannot answer now.
+        """
+        to_hold = self._world.closes.to_hold(self._world.clock.now())
+        return dict(sorted(self._each(_holding(self._ports).hold_first, to_hold, has_time).items()))
 
     def run(self, has_time: Callable[[], bool]) -> dict[str, Any]:
         """Begin what has ended, and take every close that is due a step further.
@@ -96,7 +111,7 @@ class Closing:
         notices = list(self._ports.notices.waiting(NoticeKind.INVOICE))
         begun = self._begin(is_due=bool(notices))
         due = self._due({notice.customer for notice in notices})
-        outcomes = self._look_at(due, _Run(self._ports, life, has_time))
+        outcomes = self._each(_Run(self._ports, life, has_time).look, due, has_time)
         self._done(notices, outcomes)
         return _told(begun, outcomes)
 
@@ -117,14 +132,17 @@ class Closing:
             for close in self._world.closes.unfinished()
             if close.tenant == tenant and close.customer in customers
         ]
-        return _told(begun, self._look_at(asked, _Run(self._ports, life, has_time)))
+        return _told(begun, self._each(_Run(self._ports, life, has_time).look, asked, has_time))
 
     def _life(self) -> Life:
         return Life(self._world.billing.mode, self._world.pushes.incarnation())
 
-    def _look_at(self, closes: Iterable[PeriodClose], run: "_Run") -> Counter[str]:
+    def _each(
+        self, take: _Take, closes: Iterable[PeriodClose], has_time: Callable[[], bool]
+    ) -> Counter[str]:
+        """Take each close further, many at once; how they stand then, or why they were left."""
         with self._threads(THREADS, "closing") as pool:
-            return Counter(pool.map(run.look, sorted(closes, key=_urgency)))
+            return Counter(pool.map(_tried(take, has_time), sorted(closes, key=_urgency)))
 
     def _done(self, notices: Sequence[Notice], outcomes: Counter[str]) -> None:
         """Notices wait for the next run where this one did not come to the end."""
@@ -179,8 +197,18 @@ class Closing:
             newest[ref] = max(line.newest, newest.get(ref, line.newest))
         for ref, customer in self._world.settings.customers(tenant, newest).items():
             for period in _ended_periods(customer, now):
-                if newest[ref] >= period.start:
+                if newest[ref] >= period.start or self._is_told(customer, period, now):
                     yield customer, period
+
+    def _is_told(self, customer: Customer, period: Span, now: datetime) -> bool:
+        """Whether a period without usage of its own has a draft, and Stripe is told of it.
+
+        That is usage that came too late for the period before, or a last value that stands.
+        """
+        has_draft = customer.calendar.era_of(period.start).subscription != ""
+        if not has_draft or now >= period.end + CLOSE_GRACE:
+            return False
+        return bool(self._world.pushes.of_customer(customer.tenant, customer.ref, period))
 
     # --- what is due ---
 
@@ -243,22 +271,14 @@ def _ended_periods(customer: Customer, now: datetime) -> Iterator[Span]:
         yield period
 
 
-class _Run:
-    """One run's looks; each is at one close, and many go on at once."""
+def _tried(take: _Take, has_time: Callable[[], bool]) -> _Take:
+    """The same for a close that may have to be left, or may fail without stopping others."""
 
-    def __init__(self, ports: ClosingPorts, life: Life, has_time: Callable[[], bool]) -> None:
-        self._ports = ports
-        self._world = ports.world
-        self._has_time = has_time
-        pauses = Pauses(ports.world.pushes, ports.world.clock)
-        self._make_flush = partial(Flush, ports.world, life, pauses, has_time)
-
-    def look(self, close: PeriodClose) -> str:
-        """Take one close a step further; how it stands then, or why it was left."""
-        if not self._has_time():
+    def tried(close: PeriodClose) -> str:
+        if not has_time():
             return "left"
         try:
-            return self._look(close)
+            return take(close)
         except (RetryableError, SetupError) as error:
             log.warning("the close of %s of %s waits: %s", close.customer, close.tenant, error)
             return "unavailable"
@@ -266,7 +286,26 @@ class _Run:
             log.exception("our own bug, at the close of %s of %s", close.customer, close.tenant)
             return "failed"
 
-    def _look(self, close: PeriodClose) -> str:
+    return tried
+
+
+def _holding(ports: ClosingPorts) -> Holding:
+    world = ports.world
+    return Holding(world.closes, ports.invoices, world.settings, world.clock)
+
+
+class _Run:
+    """One run's looks; each is at one close, and many go on at once."""
+
+    def __init__(self, ports: ClosingPorts, life: Life, has_time: Callable[[], bool]) -> None:
+        self._ports = ports
+        self._world = ports.world
+        self._holding = _holding(ports)
+        pauses = Pauses(ports.world.pushes, ports.world.clock)
+        self._make_flush = partial(Flush, ports.world, life, pauses, has_time)
+
+    def look(self, close: PeriodClose) -> str:
+        """Take one close a step further; how it stands then."""
         customer = self._customer(close)
         period = customer.calendar.period_of(close.period.start)
         now = self._world.clock.now()
@@ -277,7 +316,7 @@ class _Run:
         era = customer.calendar.era_of(period.start)
         close = replace(close, period=period, subscription=era.subscription)
         invoice = self._invoice(close)
-        prepared = self._with_deadline(close, invoice)
+        prepared = self._holding.with_deadline(close, invoice)
         if prepared is None:
             return "overtaken"
         return self._go_on(prepared, customer, invoice)
@@ -299,19 +338,6 @@ class _Run:
         if not close.subscription:
             return None
         return invoice_of(close.period, self._ports.invoices.of_subscription(close.subscription))
-
-    def _with_deadline(self, close: PeriodClose, invoice: Invoice | None) -> PeriodClose | None:
-        """The close with its invoice's deadline stored, for that is what pushes go by.
-
-        A draft may have been finalized before our hold reached it: it takes no usage any more.
-        """
-        if invoice is not None and invoice.status is InvoiceStatus.DRAFT:
-            known = replace(close, finalizes_at=invoice.finalizes_at or close.finalizes_at)
-        elif invoice is not None and invoice.finalized_at is not None and close.is_held:
-            known = replace(close, is_held=False, finalizes_at=invoice.finalized_at)
-        else:
-            return close
-        return close if known == close else self._world.closes.store(known)
 
     def _go_on(self, close: PeriodClose, customer: Customer, invoice: Invoice | None) -> str:
         flush = self._make_flush()
@@ -362,19 +388,17 @@ class _Run:
     def _take(self, step: Step) -> str:
         """Store a step, and have Stripe hold or release the draft for it.
 
-        A hold is stored first: should we die before Stripe hears of it, the next look says so
-        again. A release is told first: should we die before it is stored, the next look finds it.
+        A hold is stored first (`Holding.hold`). A release is told first: should we die before it
+        is stored, the next look finds it.
         """
         close = step.close
         if step.release:
             invoice = self._ports.invoices.let_advance(close.invoice, on=True)
             close = released(close, invoice, self._world.clock.now())
             log.info("%s of %s is released: all numbers agree", close.invoice, close.tenant)
-        outcome = self._store(close)
-        if outcome == "overtaken":
-            return outcome
-        if step.hold:
-            self._ports.invoices.let_advance(close.invoice, on=False)
+        stored = self._world.closes.store(close)
+        if stored is None:
+            return "overtaken"
         if step.alarm:
             log.warning(
                 "closing %s of %s, %s to %s: %s",
@@ -384,9 +408,7 @@ class _Run:
                 close.period.end.isoformat(),
                 step.alarm,
             )
-        return outcome
+        return self._holding.hold(stored) if step.hold else standing(stored)
 
     def _store(self, close: PeriodClose) -> str:
-        if self._world.closes.store(close) is None:
-            return "overtaken"
-        return "held" if close.is_held else str(close.state)
+        return standing(self._world.closes.store(close))

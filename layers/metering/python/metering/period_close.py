@@ -41,7 +41,7 @@ class PeriodClose:
     invoice: str = ""
     """`in_...`, the invoice of the period; empty while there is none."""
     finalizes_at: datetime | None = None
-    """When Stripe will finalize the draft by itself; `NEVER` while somebody else holds it."""
+    """When Stripe will finalize the draft by itself; `NEVER` once it has said that it is held."""
     is_held: bool = False
     """We told Stripe not to finalize the draft by itself."""
     agreed_at: datetime | None = None
@@ -67,6 +67,22 @@ SETTLE_BEFORE = timedelta(minutes=15)
 it up, and we some to hold the draft where the numbers do not agree."""
 
 
+OVERDUE_AFTER = timedelta(hours=12)
+"""Beyond the time by which Stripe finalizes by itself: it tries so long, and we look often."""
+OVERDUE_WITHOUT = timedelta(days=5)
+"""Stripe waits at most 72 hours with an invoice, and we look for it a day longer."""
+
+
+def is_overdue(close: PeriodClose, now: datetime) -> bool:
+    """Whether a close that nobody holds should have come to its end by now."""
+    if close.state is not PeriodState.CLOSING or close.is_held:
+        return False
+    if not close.invoice:
+        return now >= close.period.end + OVERDUE_WITHOUT
+    known = close.finalizes_at if close.finalizes_at not in {None, NEVER} else None
+    return now >= (known or close.period.end + CLOSE_GRACE) + OVERDUE_AFTER
+
+
 def deadline_of(period: Span, finalizes_at: datetime) -> datetime:
     """From when on a draft that will be finalized then is told nothing more.
 
@@ -78,14 +94,32 @@ def deadline_of(period: Span, finalizes_at: datetime) -> datetime:
 def takes_usage_until(period: Span, close: PeriodClose | None) -> datetime:
     """From when on usage of a period reaches no invoice any more.
 
-    `close` is None for a period of which nothing is known but its bounds.
+    `close` is None for a period of which nothing is known but its bounds. A draft that we hold
+    takes usage for as long as it is held, once Stripe has said so: until then it may become final.
     """
     if close is None or close.state is PeriodState.OPEN:
         return period.end + CLOSE_GRACE
     if close.state is PeriodState.CLOSED:
         return close.closed_at or period.end + CLOSE_GRACE
-    if close.is_held:
-        return NEVER
     if close.finalizes_at is None:
         return period.end + CLOSE_GRACE
     return deadline_of(period, close.finalizes_at) if close.finalizes_at < NEVER else NEVER
+
+
+def held_from(close: PeriodClose) -> datetime | None:
+    """From when on its draft is to be held before anything else is done; None where it is not.
+
+    By the deadline all numbers should have been found equal. Where they never were, or where
+    nobody has come to the end of a look for a third of the time that is left from then on, it is
+    not known what the draft would bill. A hold that Stripe has not confirmed is said again.
+    """
+    finalizes_at = close.finalizes_at
+    is_draft = close.state is PeriodState.CLOSING and close.invoice != ""
+    if not is_draft or finalizes_at is None or finalizes_at == NEVER:
+        return None
+    deadline = deadline_of(close.period, finalizes_at)
+    if close.is_held or close.agreed_at is None:
+        return deadline
+    if close.agreed_at >= deadline:
+        return None
+    return deadline + (finalizes_at - deadline) / 3

@@ -2,6 +2,7 @@
 
 closes    pk = tenant, month of the period's start, shard    sk = customer, start
 closing   pk = shard                                         sk = tenant, customer, start
+          and from when on the draft is to be held before anything else is done
 
 A close stands in `closing` too for as long as it is not finished; both are written in one
 transaction, so whoever lists the unfinished ones misses none.
@@ -21,7 +22,7 @@ from metering.config import Config
 from metering.keys import digest, join, shard_of
 from metering.names import CustomerRef, TenantId
 from metering.period import Span
-from metering.period_close import PeriodClose, PeriodState
+from metering.period_close import PeriodClose, PeriodState, held_from
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -51,11 +52,25 @@ class DynamoPeriodCloses:
 
     def unfinished(self) -> Iterator[PeriodClose]:
         """See `PeriodCloses.unfinished`."""
+        for line in self._closing():
+            found = self._get(_place_of(line))
+            if found is not None and found.state is PeriodState.CLOSING:
+                yield found
+
+    def to_hold(self, now: datetime) -> Iterator[PeriodClose]:
+        """See `PeriodCloses.to_hold`. Only those closes are read of which it is true."""
+        for line in self._closing():
+            since = line.get("held_from")
+            if since is None or times.from_text(since["S"]) > now:
+                continue
+            found = self._get(_place_of(line))
+            since_now = held_from(found) if found is not None else None
+            if found is not None and since_now is not None and since_now <= now:
+                yield found
+
+    def _closing(self) -> Iterator[Item]:
         for shard in range(CLOSING_SHARDS):
-            for line in self._query(_closing_partition(shard)):
-                found = self._get({"pk": line["close_pk"], "sk": line["close_sk"]})
-                if found is not None and found.state is PeriodState.CLOSING:
-                    yield found
+            yield from self._query(_closing_partition(shard))
 
     def store(self, close: PeriodClose) -> PeriodClose | None:
         """See `PeriodCloses.store`. 4 write units."""
@@ -77,9 +92,7 @@ class DynamoPeriodCloses:
         """What changes among the unfinished ones; one that stands there is written again."""
         at = _closing_key(close)
         if close.state is PeriodState.CLOSING:
-            own = _close_key(close.tenant, close.customer, close.period.start)
-            place = {"close_pk": own["pk"], "close_sk": own["sk"]}
-            return [{"Put": {"TableName": self._table, "Item": at | place}}]
+            return [{"Put": {"TableName": self._table, "Item": at | _line_content(close)}}]
         return [{"Delete": {"TableName": self._table, "Key": at}}] if was_stored else []
 
     def _write(self, writes: list[Any]) -> bool:
@@ -130,6 +143,18 @@ def _closing_key(close: PeriodClose) -> Item:
     whose = digest(join(close.tenant, close.customer)).hex()
     shard = shard_of(whose, CLOSING_SHARDS)
     return key(_closing_partition(shard), f"{whose}#{times.to_text(close.period.start)}")
+
+
+def _line_content(close: PeriodClose) -> Item:
+    """Where a close stands, and from when on its draft is to be held first."""
+    own = _close_key(close.tenant, close.customer, close.period.start)
+    content = {"close_pk": own["pk"], "close_sk": own["sk"]}
+    since = held_from(close)
+    return content | {"held_from": {"S": times.to_text(since)}} if since else content
+
+
+def _place_of(line: Item) -> Item:
+    return {"pk": line["close_pk"], "sk": line["close_sk"]}
 
 
 _INSTANTS = ("finalizes_at", "agreed_at", "closed_at", "held_at", "released_at", "next_look_at")
