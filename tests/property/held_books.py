@@ -20,7 +20,8 @@ from metering.adjustments import Adjustments
 from metering.aggregator import Aggregator
 from metering.counter import Aggregation, Usage, sum_of_buckets
 from metering.event import LedgerEntry
-from metering.ingest import EventResult, Ingest
+from metering.event_result import EventResult
+from metering.ingest import Ingest
 from metering.ingest_request import read_json
 from metering.lane import Lane
 from metering.mapping import MetricSettings

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from metering import times
 from metering.adjustment import decision_key, held_id, revert_key
 from metering.errors import Refusal
-from metering.event import UsageEvent, canonical_json, key_from_header, parse
+from metering.event import UsageEvent, canonical_json, key_from_header
 from metering.ingest_request import read_json
 from metering.names import IdempotencyKey
+from metering.sent_event import parse
 from tests.books import an_adjustment
 from tests.builders import NOON
 from tests.property.spellings import of_instant, of_json, of_number

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from metering.adapters.dynamodb.counter_item import read_tally, tally_value
 from metering.adapters.dynamodb.ledger_item import from_item, to_item
 from metering.counter import tally_of, total, usage_of
-from metering.event import LedgerEntry, UsageEvent, parse
+from metering.event import LedgerEntry, UsageEvent
 from metering.ingest_request import read_json
 from metering.quantity import canonical, parse_quantity
+from metering.sent_event import parse
 from tests.builders import NOON, a_sent_event
 from tests.property.spellings import of_number, quantities
 

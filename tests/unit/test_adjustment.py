@@ -31,10 +31,11 @@ from metering.counter import (
     usage_of,
 )
 from metering.errors import BadRequestError, Refusal
-from metering.event import EntryKind, key_given, parse
+from metering.event import EntryKind
 from metering.names import IdempotencyKey, TenantId
 from metering.period import CALENDAR_MONTHS, BillingCalendar, Era, day_of
 from metering.quantity import InvalidQuantityError, parse_delta
+from metering.sent_event import key_given, parse
 from tests.books import ANN, BOB, adjusting, an_adjustment
 from tests.builders import DEMO, NOON, a_sent_event, an_entry
 

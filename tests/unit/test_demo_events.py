@@ -20,8 +20,9 @@ from local.demo_events import (
     expectations,
     usage_events,
 )
-from metering.event import UsageEvent, parse
+from metering.event import UsageEvent
 from metering.period import CALENDAR_MONTHS
+from metering.sent_event import parse
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 EARLY = [

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from metering.errors import Refusal
-from metering.event import Source, UsageEvent, canonical_json, key_from_header, parse
+from metering.event import Source, UsageEvent, canonical_json, key_from_header
 from metering.ingest_request import read_json
 from metering.names import IdempotencyKey
+from metering.sent_event import parse
 from tests.builders import DEMO, a_sent_event
 
 TIME_FAULT = (

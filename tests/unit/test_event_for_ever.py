@@ -13,14 +13,11 @@ from metering.event import (
     approval_revert_key,
     approved_key,
     canonical_json,
-    customer_named,
     key_from_header,
-    metric_named,
-    parse,
-    tenant_named,
 )
 from metering.ingest_request import read_json
 from metering.names import IdempotencyKey
+from metering.sent_event import customer_named, metric_named, parse, tenant_named
 from tests.builders import a_sent_event
 
 

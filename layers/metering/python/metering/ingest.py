@@ -5,44 +5,21 @@ One bad event never refuses its neighbours, and nothing is answered `accepted` b
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 
-from metering import event, times
+from metering import event, sent_event, times
 from metering.errors import Refusal, RetryableError
 from metering.event import LedgerEntry, UsageEvent
+from metering.event_result import EventResult, Status
 from metering.mapping import LatePolicy, MetricSettings
-from metering.names import IdempotencyKey, Metric, TenantId
+from metering.names import IdempotencyKey, TenantId
 from metering.ports import Appended, Clock, Ledger, Quarantine, Quarantined, Settings
 
 AHEAD_MAX = timedelta(hours=1)
 EVENTS_MAX = 1000
 """Of one request."""
-
-
-class Status(StrEnum):
-    """What became of one event; `ERROR` was not taken and says why."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class EventResult:
-    """The answer for one event."""
-
-    status: Status
-    key: IdempotencyKey | None = None
-    metric: Metric | None = None
-    error: str | None = None
-    retryable: bool = False
-    """Nothing is wrong with the event; the same again may be taken."""
-    is_late: bool = False
-    """Taken into the ledger and held back from the counter until approved."""
 
 
 class TakesEvents(Protocol):
@@ -77,7 +54,7 @@ class Ingest:
         now = self._clock.now()
         keys = _header_keys(sent, header_key)
         judged = [
-            self._judge(event.parse(raw, tenant=tenant, header_key=key), now)
+            self._judge(sent_event.parse(raw, tenant=tenant, header_key=key), now)
             for raw, key in zip(sent, keys, strict=True)
         ]
         return self._append(judged)

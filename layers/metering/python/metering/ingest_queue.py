@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from metering.errors import BadRequestError, RetryableError
 from metering.event import canonical_json
-from metering.ingest import EVENTS_MAX, EventResult, Status, TakesEvents
+from metering.event_result import EventResult, Status
+from metering.ingest import EVENTS_MAX, TakesEvents
 from metering.ingest_request import read_json
 from metering.names import IdempotencyKey, TenantId
 from metering.ports import Clock, Quarantine, Quarantined

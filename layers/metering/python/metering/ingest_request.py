@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from metering import event
+from metering import sent_event
 from metering.auth import MISMATCHED_TENANT_IN_EVENTS, Caller
 from metering.errors import BadRequestError
-from metering.ingest import EVENTS_MAX, EventResult, Status
+from metering.event_result import EventResult, Status
+from metering.ingest import EVENTS_MAX
 from metering.names import TenantId
 
 BODY_BYTES_MAX = 1_048_576
@@ -95,7 +96,7 @@ def owner_of(events: Sequence[object], caller: Caller, named: Sequence[object]) 
 
 def _valid_tenant(name: str) -> TenantId:
     try:
-        return event.tenant_named(name)
+        return sent_event.tenant_named(name)
     except ValueError as error:
         raise BadRequestError(f"tenantId: {error}", error="Validation Error") from None
 
@@ -174,6 +175,6 @@ def header_key(headers: Mapping[str, str]) -> str | None:
     if not key:
         return None
     try:
-        return event.key_given(key)
+        return sent_event.key_given(key)
     except ValueError as error:
         raise BadRequestError(f"Idempotency-Key: {error}", error="Error") from None

@@ -13,9 +13,9 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import boto3
 from botocore.config import Config as BotoConfig
 
+from metering.adapters import aws
 from metering.config import Config
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def make_client(config: Config) -> "DynamoDBClient":
         tcp_keepalive=True,
         user_agent="stripemeter",
     )
-    client = boto3.client("dynamodb", endpoint_url=config.dynamodb_endpoint, config=settings)
+    client: DynamoDBClient = aws.client(
+        "dynamodb", endpoint_url=config.dynamodb_endpoint, config=settings
+    )
     for operation in _WRITTEN_AT_ONCE:
         client.meta.events.register(f"before-parameter-build.dynamodb.{operation}", _write_body)
         client.meta.events.register(f"before-call.dynamodb.{operation}", _place_body)
