@@ -91,6 +91,20 @@ QUARANTINE = Table(
 
 ADJUSTMENTS = Table("adjustments", "Who corrected which usage, why, and who approved it.")
 
-TABLES: tuple[Table, ...] = (EVENTS, COUNTERS, BILLING, SETTINGS, QUARANTINE, ADJUSTMENTS)
+RATES = Table(
+    "rates",
+    "How much each tenant has sent lately, for its rate limit; nothing there is worth a backup.",
+    sort_key=None,
+)
+
+TABLES: tuple[Table, ...] = (
+    EVENTS,
+    COUNTERS,
+    BILLING,
+    SETTINGS,
+    QUARANTINE,
+    ADJUSTMENTS,
+    RATES,
+)
 OPTIONAL_INDEXES = frozenset({"by_counter"})
 """Switched off by `EVENT_INDEX=off`: it doubles the ledger's write cost."""

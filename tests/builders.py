@@ -106,7 +106,11 @@ def an_http_request(
         "queryStringParameters": query or {},
         "requestContext": {
             "requestId": "request-1",
-            "http": {"method": "POST", "path": "/v1/events/ingest"},
+            "http": {
+                "method": "POST",
+                "path": "/v1/events/ingest",
+                "sourceIp": "203.0.113.7",
+            },
         },
         "body": body if isinstance(body, str) else json.dumps(body),
         "isBase64Encoded": False,

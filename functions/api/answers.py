@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from metering import quantity, times
 from metering.adapters.dynamodb.refusals import is_not_now
 from metering.auth import AuthError
-from metering.errors import BadRequestError, RetryableError
+from metering.errors import BadRequestError, RateLimitedError, RetryableError
 from metering.ports import IndexOffError, SetupError
 
 JSON_TYPE = "application/json"
@@ -93,6 +93,8 @@ def _callers_fault(error: Exception) -> Response[Any] | None:
     match error:
         case AuthError():
             return answer(error.body, error.status)
+        case RateLimitedError():
+            return answer(error.body, 429, error.headers)
         case BadRequestError():
             return answer({"error": error.error, "message": error.message}, error.status)
         case RequestValidationError():

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from functions.http import body_of
 from metering import wiring
-from metering.auth import ANYONE, Caller, Scope
+from metering.auth import ANYONE, Caller
 from metering.errors import BadRequestError
 from metering.names import TenantId
 
@@ -29,14 +29,12 @@ class Call:
     tenant: TenantId | None
     route: str = "unmatched"
 
-    def tenant_with(self, *alternatives: Scope) -> TenantId:
-        """The tenant to answer for, once the caller holds any one of the scopes.
+    def owner(self) -> TenantId:
+        """The tenant to answer for; that the caller may ask this, `serve` has seen to.
 
         Raises:
-            AuthError: 403, it holds none.
             BadRequestError: neither a key nor the request says which tenant.
         """
-        self.caller.require(*alternatives)
         return self.caller.tenant_of_request([self.tenant])
 
 
@@ -63,12 +61,16 @@ def begin(event: Mapping[str, Any]) -> Call:
 
     Raises:
         AuthError: 401, no valid key; 403, another tenant is named anywhere.
+        RateLimitedError: 429, the tenant has sent too many requests, or the address too many keys.
         BadRequestError: 400, the body is no text.
         RetryableError: the key could not be looked up for now.
     """
     if event["rawPath"] in PUBLIC_PATHS:
         return Call(ANYONE, None)
-    caller = wiring.current().authenticator.authenticate(event["headers"])
+    wired, source = wiring.current(), event["requestContext"]["http"]["sourceIp"]
+    caller = wired.authenticator.authenticate(event["headers"], source)
+    if caller.tenant is not None:
+        wired.request_rate.take(caller.tenant)
     return Call(caller, caller.tenant_among(tenants_named(event)))
 
 

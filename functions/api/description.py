@@ -17,7 +17,7 @@ from pydantic.json_schema import models_json_schema
 import metering
 from functions.api.fields import ERROR_STATUSES, ErrorBody, RefusedCaller
 from functions.api.ingest_schema import IngestAnswer, IngestRefusal, IngestRequest
-from functions.api.routing import JSON, LISTINGS, RETRY_AFTER, TOO_MUCH
+from functions.api.routing import JSON, LISTINGS, RETRY_AFTER, SCOPES, TOO_MUCH
 from functions.api.webhook_schema import StripeEvent, WebhookRefusal, WebhookTaken
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ def document_of(app: "APIGatewayHttpResolver") -> str:
 
 def _correct(operation: dict[str, Any]) -> None:
     """Put right what Powertools says of every operation and is not so here."""
+    scopes = SCOPES.get(operation["operationId"])
+    if scopes:
+        needed = f"Needs a key with any one of the scopes {', '.join(scopes)}."
+        operation["description"] = f"{operation.get('description', '')}\n\n{needed}".strip()
     # It would answer invalid requests by 422; ours are 400, which stands there too.
     del operation["responses"][str(TOO_MUCH)]
     if operation["operationId"] in LISTINGS:
@@ -115,6 +119,7 @@ def _ingest_operation() -> dict[str, Any]:
         "responses": {"200": _answer("One result per event", "IngestAnswer")}
         | _refusals({401, 403, 413})
         | {
+            "429": _later(ERROR_STATUSES[429], "RefusedCaller"),
             "400": _answer("The request as a whole cannot be taken", "IngestRefusal"),
             "503": _later("Nothing could be stored for now; send the same again", "IngestRefusal"),
         },

@@ -19,6 +19,7 @@ ERROR_STATUSES = {
     409: "What stands there contradicts the request; nothing was changed.",
     413: "The body is over 1 MiB.",
     415: "The body is not sent as JSON.",
+    429: "This tenant has sent too many requests lately, or this address too many wrong keys.",
     422: "The answer would take too much reading; the message says how to ask for less.",
     500: "Our own fault; its details are in the log.",
     501: "This deployment keeps no index of events by time.",
@@ -66,7 +67,12 @@ class ErrorBody(Body):
     """Only of an unknown path."""
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
+    """The text, if it can be seen whole.
+
+    Raises:
+        ValueError: it holds control or invisible characters.
+    """
     if not value.isprintable():
         raise ValueError("must not contain control or invisible characters")
     return value
@@ -87,9 +93,9 @@ Instant = Annotated[
 ]
 When = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time"})]
 
-MetricName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
-CustomerName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_printable)]
-StripeId = Annotated[str, Field(max_length=255), AfterValidator(_printable)]
+MetricName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(printable)]
+CustomerName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(printable)]
+StripeId = Annotated[str, Field(max_length=255), AfterValidator(printable)]
 
 TenantQuery = Annotated[
     str | None,

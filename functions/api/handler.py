@@ -14,6 +14,7 @@ from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from functions.api import (
     call,
     routes_adjustments,
+    routes_admin,
     routes_cancellation,
     routes_corrections,
     routes_customers,
@@ -31,9 +32,10 @@ from functions.api import (
 from functions.api.answers import JSON_TYPE, refuse
 from functions.api.call import Call
 from functions.api.description import document_of, page_of
+from functions.invocation import invocation
 from metering import wiring
 from metering.auth import ANYONE, AuthError, MissingScopeError, OtherTenantError
-from metering.errors import BadRequestError
+from metering.errors import BadRequestError, RateLimitedError
 
 
 def _read_json(text: str) -> Any:
@@ -59,6 +61,7 @@ for routes in (
     routes_corrections,
     routes_reconciliation,
     routes_settings,
+    routes_admin,
     routes_health,
 ):
     app.include_router(routes.router)
@@ -68,6 +71,7 @@ for routes in (
 _one_at_a_time = Lock()
 
 
+@invocation
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one API Gateway request (payload 2.0)."""
     started = perf_counter()
@@ -118,6 +122,8 @@ def _refuse(error: Exception, event: Mapping[str, Any], request: Call) -> Respon
     if isinstance(error, AuthError):
         name = _counted_as(error)
         wiring.current().metrics.count(name, route=request.route, method=method)
+    if isinstance(error, RateLimitedError):
+        wiring.current().metrics.count("rate_limited_total", of="api")
     return refuse(error, method=method, path=event["rawPath"])
 
 

@@ -1,7 +1,7 @@
 """What the API's document says of `POST /v1/events/ingest`.
 
-For readers and their code generators only: what is really taken stands in `metering.event`, and a
-test holds the two against each other.
+For readers and their code generators only: what is really taken stands in `metering.sent_event`,
+and a test holds the two against each other.
 """
 
 from decimal import Decimal

@@ -14,7 +14,7 @@ from functions.api import call
 from functions.api.answers import answer
 from functions.api.fields import Body, CustomerFilter, MetricFilter, Quantity, TenantQuery, When
 from functions.api.routing import new_router, serve
-from metering import event, quantity, times, wiring
+from metering import quantity, sent_event, times, wiring
 from metering.adjustment import Adjustment, Reason, Status
 from metering.adjustments import AdjustmentQuery, Approval, Decision, Wanted
 from metering.auth import Scope
@@ -57,8 +57,8 @@ class NewAdjustment(Body):
     """What is to be corrected, and why."""
 
     tenant_id: str | None = None
-    metric: Annotated[str, BeforeValidator(event.metric_named)]
-    customer_ref: Annotated[str, BeforeValidator(event.customer_named)]
+    metric: Annotated[str, BeforeValidator(sent_event.metric_named)]
+    customer_ref: Annotated[str, BeforeValidator(sent_event.customer_named)]
     period_start: Start
     """Where one of the customer's billing periods begins."""
     delta: Annotated[
@@ -123,7 +123,14 @@ class DecidedAdjustment(MadeAdjustment):
     """True: it had been so before, and nothing was changed."""
 
 
-@serve(router, "GET /v1/adjustments", AdjustmentPage, tag="adjustments", may={422, 501})
+@serve(
+    router,
+    "GET /v1/adjustments",
+    AdjustmentPage,
+    scopes=(Scope.PROJECT_READ,),
+    tag="adjustments",
+    may={422, 501},
+)
 def list_adjustments(  # noqa: PLR0913, PLR0917 (one argument per query parameter)
     tenant_id: TenantQuery = None,
     metric: MetricFilter = None,
@@ -138,7 +145,7 @@ def list_adjustments(  # noqa: PLR0913, PLR0917 (one argument per query paramete
 
     `periodStart` and `periodEnd` bound the starts of the periods that are corrected.
     """
-    tenant = call.current().tenant_with(Scope.PROJECT_READ)
+    tenant = call.current().owner()
     page = wiring.current().adjustments.page(
         AdjustmentQuery(
             tenant=tenant,
@@ -162,19 +169,33 @@ def _bound(start: date | datetime | None, of_day: time) -> datetime | None:
     return datetime.combine(start, of_day, UTC)
 
 
-@serve(router, "GET /v1/adjustments/<adjustment_id>", AdjustmentState, tag="adjustments")
+@serve(
+    router,
+    "GET /v1/adjustments/<adjustment_id>",
+    AdjustmentState,
+    scopes=(Scope.PROJECT_READ,),
+    tag="adjustments",
+)
 def get_adjustment(adjustment_id: AdjustmentPath, tenant_id: TenantQuery = None) -> Response[Any]:
     """One adjustment by its id."""
-    tenant = call.current().tenant_with(Scope.PROJECT_READ)
+    tenant = call.current().owner()
     found = wiring.current().adjustments.get(tenant, adjustment_id)
     return answer(AdjustmentState(**_fields(found)))
 
 
-@serve(router, "POST /v1/adjustments", MadeAdjustment, tag="adjustments", status=201, may={409})
+@serve(
+    router,
+    "POST /v1/adjustments",
+    MadeAdjustment,
+    scopes=(Scope.PROJECT_WRITE,),
+    tag="adjustments",
+    status=201,
+    may={409},
+)
 def create_adjustment(sent: Annotated[NewAdjustment, FromBody()]) -> Response[Any]:
     """Make a pending adjustment; it counts once it is approved."""
     current = call.current()
-    tenant = _valid(current.tenant_with(Scope.PROJECT_WRITE))
+    tenant = _valid(current.owner())
     wanted = Wanted(
         tenant=tenant,
         metric=Metric(sent.metric),
@@ -192,7 +213,7 @@ def create_adjustment(sent: Annotated[NewAdjustment, FromBody()]) -> Response[An
 def _valid(tenant: TenantId) -> TenantId:
     """A tenant that a request names where no key proves one is checked like an event's."""
     try:
-        return event.tenant_named(tenant)
+        return sent_event.tenant_named(tenant)
     except ValueError as error:
         raise BadRequestError(f"tenantId: {error}", error="Validation Error") from None
 
@@ -239,12 +260,13 @@ class Revert(Body):
     router,
     "POST /v1/adjustments/<adjustment_id>/approve",
     DecidedAdjustment,
+    scopes=(Scope.PROJECT_WRITE,),
     tag="adjustments",
     may={409},
 )
 def approve_adjustment(adjustment_id: AdjustmentPath) -> Response[Any]:
     """Have a pending adjustment count, once however often it is approved."""
-    tenant = call.current().tenant_with(Scope.PROJECT_WRITE)
+    tenant = call.current().owner()
     decision = wiring.current().adjustments.approve(tenant, adjustment_id, _actor())
     return answer(_decided(decision))
 
@@ -253,6 +275,7 @@ def approve_adjustment(adjustment_id: AdjustmentPath) -> Response[Any]:
     router,
     "POST /v1/adjustments/<adjustment_id>/revert",
     DecidedAdjustment,
+    scopes=(Scope.PROJECT_WRITE,),
     tag="adjustments",
     may={409},
 )
@@ -260,7 +283,7 @@ def revert_adjustment(
     adjustment_id: AdjustmentPath, sent: Annotated[Revert | None, FromBody()] = None
 ) -> Response[Any]:
     """Take an approved adjustment back: the total is again what it was without it."""
-    tenant = call.current().tenant_with(Scope.PROJECT_WRITE)
+    tenant = call.current().owner()
     note = sent.note if sent else ""
     decision = wiring.current().adjustments.revert(tenant, adjustment_id, _actor(), note)
     return answer(_decided(decision))
@@ -300,10 +323,16 @@ class ApprovalsAnswer(Body):
     results: list[ApprovalOutcome]
 
 
-@serve(router, "POST /v1/reconciliation/adjustments", ApprovalsAnswer, tag="reconciliation")
+@serve(
+    router,
+    "POST /v1/reconciliation/adjustments",
+    ApprovalsAnswer,
+    scopes=(Scope.PROJECT_WRITE, Scope.RECONCILIATION_WRITE),
+    tag="reconciliation",
+)
 def approve_adjustments(sent: Annotated[Approvals, FromBody()]) -> Response[Any]:
     """Approve many adjustments; each is decided by itself."""
-    tenant = call.current().tenant_with(Scope.PROJECT_WRITE, Scope.RECONCILIATION_WRITE)
+    tenant = call.current().owner()
     approvals = wiring.current().adjustments.approve_all(
         tenant, sent.adjustment_ids, _actor(), sent.reason
     )

@@ -60,6 +60,7 @@ class CancellationState(Body):
     router,
     "POST /v1/customers/<customer_ref>/cancel",
     CancellationState,
+    scopes=WRITE,
     tag="customers",
     may={409, 502},
 )
@@ -72,7 +73,7 @@ def cancel_subscription(
 
     409 when Stripe does not have it all; nothing is cancelled then.
     """
-    tenant = call.current().tenant_with(*WRITE)
+    tenant = call.current().owner()
     wired = wiring.current()
     until = wired.clock.now() + TIME_TO_TELL
     cancelled = wired.cancellation.cancel(

@@ -59,6 +59,7 @@ class CorrectionState(Body):
     router,
     "POST /v1/reconciliation/corrections",
     CorrectionState,
+    scopes=(Scope.PROJECT_WRITE,),
     tag="reconciliation",
     status=201,
     may={404, 409, 502},
@@ -69,7 +70,7 @@ def approve_correction(sent: Annotated[NewCorrection, FromBody()]) -> Response[A
     At most what Stripe's minutes prove to be too much, in a period that is open.
     """
     current = call.current()
-    tenant = current.tenant_with(Scope.PROJECT_WRITE)
+    tenant = current.owner()
     by = f"api:{current.caller.key_prefix or 'anyone'}"
     asked = Asked(sent.period, sent.amount, sent.reason, _counter(tenant, sent), sent.stream_id)
     stored = wiring.current().corrections.approve(tenant, asked, by=by)

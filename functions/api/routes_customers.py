@@ -24,6 +24,7 @@ from metering.errors import BadRequestError
 from metering.mapping import Customer, unmapped_customer
 from metering.mapping_setup import check_customer, with_subscription
 from metering.names import CustomerRef, TenantId
+from metering.stripe_claims import named_by_customer
 
 router = new_router()
 
@@ -68,7 +69,7 @@ class CustomerPage(Body):
     """What to send as `after` for the next part; null at the end."""
 
 
-@serve(router, "GET /v1/customers", CustomerPage, tag="customers")
+@serve(router, "GET /v1/customers", CustomerPage, scopes=READ, tag="customers")
 def list_customers(
     tenant_id: TenantQuery = None,
     customer: CustomerFilter = None,
@@ -76,7 +77,7 @@ def list_customers(
     limit: Annotated[int, Query(ge=1, le=100)] = 100,
 ) -> Response[Any]:
     """The customers that were set up; or with `customerRef` that one, set up or not."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     if customer:
         found = [wiring.current().settings.customer(tenant, CustomerRef(customer))]
         return answer(CustomerPage(customers=[_state(one) for one in found], next_after=None))
@@ -86,32 +87,44 @@ def list_customers(
     return answer(CustomerPage(customers=[_state(one) for one in found], next_after=next_after))
 
 
-@serve(router, "GET /v1/customers/<customer_ref>", CustomerState, tag="customers")
+@serve(router, "GET /v1/customers/<customer_ref>", CustomerState, scopes=READ, tag="customers")
 def get_customer(customer_ref: CustomerPath, tenant_id: TenantQuery = None) -> Response[Any]:
     """One customer, set up or not."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     return answer(_state(wiring.current().settings.customer(tenant, CustomerRef(customer_ref))))
 
 
-@serve(router, "PUT /v1/customers/<customer_ref>", CustomerState, tag="customers", may={502})
+@serve(
+    router,
+    "PUT /v1/customers/<customer_ref>",
+    CustomerState,
+    scopes=WRITE,
+    tag="customers",
+    may={409, 502},
+)
 def put_customer(
     customer_ref: CustomerPath,
     sent: Annotated[CustomerChange, FromBody()],
     tenant_id: TenantQuery = None,
 ) -> Response[Any]:
-    """Say who a customer is at Stripe; a subscription is read there, for its billing periods."""
-    tenant = call.current().tenant_with(*WRITE)
+    """Say who a customer is at Stripe; a subscription is read there, for its billing periods.
+
+    Both belong to the tenant that names them first: to others they are refused, 409.
+    """
+    tenant = call.current().owner()
     if sent.customer_ref not in {None, customer_ref}:
         raise BadRequestError("customerRef: differs from the path's", error="Validation Error")
     return answer(_state(_put(tenant, CustomerRef(customer_ref), sent)))
 
 
-@serve(router, "PUT /v1/customers", CustomerState, tag="customers", may={404, 502})
+@serve(
+    router, "PUT /v1/customers", CustomerState, scopes=WRITE, tag="customers", may={404, 409, 502}
+)
 def put_customer_named_in_body(
     sent: Annotated[CustomerChange, FromBody()], tenant_id: TenantQuery = None
 ) -> Response[Any]:
     """The same for a customer whose ref cannot stand in a path (`/`, `?`, `#`)."""
-    tenant = call.current().tenant_with(*WRITE)
+    tenant = call.current().owner()
     if sent.customer_ref is None:
         raise BadRequestError("customerRef: Required", error="Validation Error")
     return answer(_state(_put(tenant, CustomerRef(sent.customer_ref), sent)))
@@ -133,6 +146,7 @@ def _put(tenant: TenantId, ref: CustomerRef, sent: CustomerChange) -> Customer:
     before = wired.settings_store.stored_customer(tenant, ref)
     if customer.subscription:
         customer = with_subscription(before, customer, wired.subscriptions)
+    wired.stripe_claims.take(tenant, named_by_customer(customer), wired.clock.now())
     wired.settings_store.put_customer(customer)
     wired.subscription_sync.recount(before or unmapped_customer(tenant, ref), customer)
     return customer

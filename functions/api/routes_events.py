@@ -82,7 +82,14 @@ def event_of(entry: LedgerEntry) -> Event:
     )
 
 
-@serve(router, "GET /v1/events", EventPage, tag="events", may={422, 501})
+@serve(
+    router,
+    "GET /v1/events",
+    EventPage,
+    scopes=(Scope.PROJECT_READ, Scope.EVENTS_READ),
+    tag="events",
+    may={422, 501},
+)
 def list_events(  # noqa: PLR0913, PLR0917 (one argument per query parameter)
     tenant_id: TenantQuery = None,
     metric: MetricFilter = None,
@@ -96,7 +103,7 @@ def list_events(  # noqa: PLR0913, PLR0917 (one argument per query parameter)
     offset: Annotated[int, Query(ge=0)] = 0,
 ) -> Response[Any]:
     """List accepted events, newest first unless told otherwise; both times are included."""
-    tenant = call.current().tenant_with(Scope.PROJECT_READ, Scope.EVENTS_READ)
+    tenant = call.current().owner()
     if start_time and end_time and end_time < start_time:
         raise BadRequestError("endTime: lies before startTime", error="Validation Error")
     page = wiring.current().event_list.page(
@@ -175,13 +182,20 @@ class TraceAnswer(Body):
     set_aside: list[SetAside]
 
 
-@serve(router, "GET /v1/events/trace", TraceAnswer, tag="events", may={404})
+@serve(
+    router,
+    "GET /v1/events/trace",
+    TraceAnswer,
+    scopes=(Scope.PROJECT_READ, Scope.EVENTS_READ),
+    tag="events",
+    may={404},
+)
 def trace_event(
     idempotency_key: Annotated[str, Query(alias="idempotencyKey", min_length=1, max_length=300)],
     tenant_id: TenantQuery = None,
 ) -> Response[Any]:
     """Follow one event: when it came, where it counts, and how its counter's total was told."""
-    tenant: TenantId = call.current().tenant_with(Scope.PROJECT_READ, Scope.EVENTS_READ)
+    tenant: TenantId = call.current().owner()
     trace = wiring.current().tracer.trace(tenant, IdempotencyKey(idempotency_key))
     return answer(_trace(trace))
 

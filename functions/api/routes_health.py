@@ -113,8 +113,8 @@ def metrics() -> Response[Any]:
     exposition = wired.metrics.exposition() if _may_scrape() else None
     if exposition is None:
         raise NotFoundError(
-            "Metrics are switched off here (METRICS=off), or the scraper's bearer token is not"
-            " METRICS_TOKEN"
+            "Metrics are switched off here (METRICS=off) or go to CloudWatch (METRICS=emf), or the"
+            " scraper's bearer token is not METRICS_TOKEN"
         )
     content_type, text = exposition
     return Response(200, content_type, text)

@@ -35,6 +35,7 @@ from metering.mapping_setup import (
     with_shadow,
 )
 from metering.names import Metric, TenantId
+from metering.stripe_claims import named_by_mapping
 from metering.value_range import SCALE_MAX, check_fits, counted
 
 router = new_router()
@@ -143,14 +144,14 @@ _MAKES_THE_VALUES = frozenset({"metric", "aggregation", "scale"})
 _ALL = _MAKES_THE_SHADOW | _MAKES_THE_VALUES
 
 
-@serve(router, "GET /v1/mappings", list[MappingState], tag="mappings")
+@serve(router, "GET /v1/mappings", list[MappingState], scopes=READ, tag="mappings")
 def list_mappings(
     tenant_id: TenantQuery = None,
     metric: MetricFilter = None,
     active: Annotated[bool | None, Query()] = None,
 ) -> Response[Any]:
     """A tenant's mappings, oldest first."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     return answer(
         [
             _state(mapping)
@@ -164,15 +165,20 @@ def list_mappings(
     router,
     "POST /v1/mappings",
     MappingState,
+    scopes=WRITE,
     tag="mappings",
     status=201,
     may={404, 409, 502},
 )
 def add_mapping(sent: Annotated[NewMapping, FromBody()]) -> Response[Any]:
-    """Map a metric onto a Stripe meter; 409 while another mapping of the metric is active."""
-    tenant = call.current().tenant_with(*WRITE)
+    """Map a metric onto a Stripe meter; 409 while another mapping of the metric is active.
+
+    What it names at Stripe belongs to the tenant that names it first: to others it is refused, 409.
+    """
+    tenant = call.current().owner()
     asked = MeterAsked(sent.meter_id, sent.meter_event_name)
     mapping = _checked(_new(sent, tenant), asked, _ALL)
+    _claim(mapping)
     wiring.current().settings_store.add_mapping(mapping)
     return answer(_state(mapping), 201)
 
@@ -190,6 +196,12 @@ def _checked(mapping: Mapping, asked: MeterAsked, changed: AbstractSet[str]) -> 
         now = wired.clock.now()
         check_fits(mapping, counted(mapping, wired.counters, wired.settings, now))
     return mapping
+
+
+def _claim(mapping: Mapping) -> None:
+    """What a mapping names at Stripe is its tenant's from now on, or it is another's: 409."""
+    wired = wiring.current()
+    wired.stripe_claims.take(mapping.tenant, named_by_mapping(mapping), wired.clock.now())
 
 
 def _new(sent: NewMapping, tenant: TenantId) -> Mapping:
@@ -216,14 +228,16 @@ def _new(sent: NewMapping, tenant: TenantId) -> Mapping:
     )
 
 
-@serve(router, "GET /v1/mappings/legacy-plan", LegacyPlan, tag="mappings", may={404, 502})
+@serve(
+    router, "GET /v1/mappings/legacy-plan", LegacyPlan, scopes=READ, tag="mappings", may={404, 502}
+)
 def get_legacy_plan(
     price_id: Annotated[StripeId, Query(alias="priceId")] = "",
     stripe_account: Annotated[StripeId, Query(alias="stripeAccount")] = "",
     tenant_id: TenantQuery = None,
 ) -> Response[Any]:
     """The steps from a legacy metered price to a Billing Meter."""
-    call.current().tenant_with(*READ)
+    call.current().owner()
     if not price_id:
         raise BadRequestError("priceId: Required", error="Validation Error")
     check_id("priceId", price_id)
@@ -233,26 +247,34 @@ def get_legacy_plan(
     return answer(LegacyPlan(price_id=price.id, is_legacy=price.is_legacy, steps=steps))
 
 
-@serve(router, "GET /v1/mappings/<mapping_id>", MappingState, tag="mappings")
+@serve(router, "GET /v1/mappings/<mapping_id>", MappingState, scopes=READ, tag="mappings")
 def get_mapping(mapping_id: MappingId, tenant_id: TenantQuery = None) -> Response[Any]:
     """One mapping."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     return answer(_state(_standing(tenant, mapping_id)))
 
 
-@serve(router, "PUT /v1/mappings/<mapping_id>", MappingState, tag="mappings", may={409, 502})
+@serve(
+    router,
+    "PUT /v1/mappings/<mapping_id>",
+    MappingState,
+    scopes=WRITE,
+    tag="mappings",
+    may={409, 502},
+)
 def change_mapping(
     mapping_id: MappingId,
     sent: Annotated[MappingChange, FromBody()],
     tenant_id: TenantQuery = None,
 ) -> Response[Any]:
     """Change a mapping; a new price brings its own meter unless one is named."""
-    tenant = call.current().tenant_with(*WRITE)
+    tenant = call.current().owner()
     wired = wiring.current()
     before = _standing(tenant, mapping_id)
     changes = sent.model_dump(exclude_none=True, exclude={"tenant_id"})
     after = replace(before, **changes, updated_at=wired.clock.now())
     after = _checked(after, _meter_asked(before, sent), changes.keys())
+    _claim(after)
     return answer(_state(wired.settings_store.change_mapping(before, after)))
 
 
@@ -268,10 +290,12 @@ def _meter_asked(before: Mapping, sent: MappingChange) -> MeterAsked:
     )
 
 
-@serve(router, "DELETE /v1/mappings/<mapping_id>", tag="mappings", status=204, may={409})
+@serve(
+    router, "DELETE /v1/mappings/<mapping_id>", scopes=WRITE, tag="mappings", status=204, may={409}
+)
 def delete_mapping(mapping_id: MappingId, tenant_id: TenantQuery = None) -> Response[Any]:
     """Forget a mapping; the metric is counted on, and told nobody. Gone already is gone, too."""
-    tenant = call.current().tenant_with(*WRITE)
+    tenant = call.current().owner()
     store = wiring.current().settings_store
     standing = store.mapping(tenant, mapping_id)
     if standing is not None:

@@ -57,39 +57,39 @@ class MetricState(Body):
     bucket: str
 
 
-@serve(router, "GET /v1/metrics", list[MetricState], tag="metrics")
+@serve(router, "GET /v1/metrics", list[MetricState], scopes=READ, tag="metrics")
 def list_metrics(tenant_id: TenantQuery = None) -> Response[Any]:
     """The metrics that were set up; others are counted by the defaults."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     return answer([_state(one) for one in wiring.current().settings_store.metrics(tenant)])
 
 
-@serve(router, "GET /v1/metrics/<metric>", MetricState, tag="metrics")
+@serve(router, "GET /v1/metrics/<metric>", MetricState, scopes=READ, tag="metrics")
 def get_metric(metric: MetricPath, tenant_id: TenantQuery = None) -> Response[Any]:
     """A metric's settings, the defaults when nobody set it up."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     return answer(_state(wiring.current().settings.metric(tenant, Metric(metric))))
 
 
-@serve(router, "PUT /v1/metrics/<metric>", MetricState, tag="metrics")
+@serve(router, "PUT /v1/metrics/<metric>", MetricState, scopes=WRITE, tag="metrics")
 def put_metric(
     metric: MetricPath,
     sent: Annotated[MetricChange, FromBody()],
     tenant_id: TenantQuery = None,
 ) -> Response[Any]:
     """Change a metric's settings; events that were received keep what was decided for them."""
-    tenant = call.current().tenant_with(*WRITE)
+    tenant = call.current().owner()
     if sent.metric not in {None, metric}:
         raise BadRequestError("metric: differs from the path's", error="Validation Error")
     return answer(_state(_change(tenant, Metric(metric), sent)))
 
 
-@serve(router, "PUT /v1/metrics", MetricState, tag="metrics")
+@serve(router, "PUT /v1/metrics", MetricState, scopes=WRITE, tag="metrics")
 def put_metric_named_in_body(
     sent: Annotated[MetricChange, FromBody()], tenant_id: TenantQuery = None
 ) -> Response[Any]:
     """The same for a metric whose name cannot stand in a path (`/`, `?`, `#`)."""
-    tenant = call.current().tenant_with(*WRITE)
+    tenant = call.current().owner()
     if sent.metric is None:
         raise BadRequestError("metric: Required", error="Validation Error")
     return answer(_state(_change(tenant, Metric(sent.metric), sent)))

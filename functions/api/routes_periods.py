@@ -50,12 +50,12 @@ class PeriodView(Body):
     """What it waits for, or what came of it."""
 
 
-@serve(router, "GET /v1/periods", list[PeriodView], tag="periods")
+@serve(router, "GET /v1/periods", list[PeriodView], scopes=READ, tag="periods")
 def list_periods_of_customer(
     customer_ref: CustomerQuery, tenant_id: TenantQuery = None
 ) -> Response[Any]:
     """A customer's billing periods, the present one first, with how far each was closed."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     wired = wiring.current()
     customer = wired.settings.customer(tenant, CustomerRef(customer_ref))
     closes = (
@@ -65,12 +65,12 @@ def list_periods_of_customer(
     return answer([_state(close) for close in closes])
 
 
-@serve(router, "GET /v1/periods/<month>", list[PeriodView], tag="periods")
+@serve(router, "GET /v1/periods/<month>", list[PeriodView], scopes=READ, tag="periods")
 def list_periods_of_month(
     month: Annotated[Month, Path()], tenant_id: TenantQuery = None
 ) -> Response[Any]:
     """The tenant's periods that begin in a month `YYYY-MM` and have ended, by customer."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     closes = wiring.current().period_closes.of_month(tenant, month)
     in_order = sorted(closes, key=lambda one: (one.customer, one.period.start))
     return answer([_state(close) for close in in_order])

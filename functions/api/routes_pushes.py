@@ -108,20 +108,27 @@ class Incarnation(Body):
     incarnation: int
 
 
-@serve(router, "GET /v1/pushes", list[StreamInNeed], tag="pushes")
+@serve(router, "GET /v1/pushes", list[StreamInNeed], scopes=(Scope.PROJECT_READ,), tag="pushes")
 def list_pushes(
     status: Annotated[InNeed, Query()] = InNeed.OPEN,
     role: RoleQuery = Role.PRIMARY,
     tenant_id: TenantQuery = None,
 ) -> Response[Any]:
     """The tenant's streams with an open push or invoice item, or those that are stopped."""
-    tenant = call.current().tenant_with(Scope.PROJECT_READ)
+    tenant = call.current().owner()
     waiting = _decisions(role).waiting(tenant)
     chosen = [one for one in waiting if _is_asked_for(one, status)]
     return answer([_stream(one) for one in chosen])
 
 
-@serve(router, "POST /v1/pushes/<stream_id>/decision", StreamInNeed, tag="pushes", may={409})
+@serve(
+    router,
+    "POST /v1/pushes/<stream_id>/decision",
+    StreamInNeed,
+    scopes=(Scope.PROJECT_WRITE,),
+    tag="pushes",
+    may={409},
+)
 def decide_push(
     stream_id: Annotated[str, Path()],
     made: Annotated[DecisionMade, FromBody()],
@@ -130,7 +137,7 @@ def decide_push(
 ) -> Response[Any]:
     """Say whether a stopped stream's push counted at Stripe; the stream goes on from there."""
     current = call.current()
-    tenant = current.tenant_with(Scope.PROJECT_WRITE)
+    tenant = current.owner()
     by = current.caller.key_prefix or "anyone"
     return answer(_stream(_decisions(role).take(tenant, stream_id, made.decision, by=by)))
 
@@ -140,11 +147,12 @@ def _decisions(role: Role) -> Decisions:
     return wired.decisions if role is Role.PRIMARY else wired.shadow_decisions
 
 
-@serve(router, "POST /v1/pushes/incarnation", Incarnation, tag="pushes")
+@serve(
+    router, "POST /v1/pushes/incarnation", Incarnation, scopes=(Scope.PROJECT_WRITE,), tag="pushes"
+)
 def raise_incarnation() -> Response[Any]:
     """After a restore from a backup: begin the next life, in which no identifier is used again."""
     caller = call.current().caller
-    caller.require(Scope.PROJECT_WRITE)
     if caller.tenant is not None:
         # It concerns all tenants of the deployment. Where keys are required, invoke the writer.
         raise AuthError(403, "The store's incarnation is no tenant's: invoke the writer function")

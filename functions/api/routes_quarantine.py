@@ -49,7 +49,13 @@ def set_aside_of(item: Quarantined) -> SetAside:
     )
 
 
-@serve(router, "GET /v1/quarantine", SetAsidePage, tag="events")
+@serve(
+    router,
+    "GET /v1/quarantine",
+    SetAsidePage,
+    scopes=(Scope.PROJECT_READ, Scope.EVENTS_READ),
+    tag="events",
+)
 def list_quarantine(
     tenant_id: TenantQuery = None,
     unowned: Annotated[bool, Query()] = False,  # noqa: FBT002 (a query parameter)
@@ -60,7 +66,6 @@ def list_quarantine(
     if unowned and current.caller.tenant is not None:
         # Unreadable input may be anybody's, so no tenant's key opens it.
         raise AuthError(403, "Input without a tenant is shown to no tenant")
-    current.caller.require(Scope.PROJECT_READ, Scope.EVENTS_READ)
-    tenant = None if unowned else current.tenant_with(Scope.PROJECT_READ, Scope.EVENTS_READ)
+    tenant = None if unowned else current.owner()
     found = wiring.current().quarantine.newest(tenant, limit)
     return answer(SetAsidePage(items=[set_aside_of(item) for item in found]))

@@ -223,6 +223,7 @@ class PeriodReport(Body):
     router,
     "GET /v1/reconciliation/<period>",
     PeriodReport,
+    scopes=READ,
     tag="reconciliation",
     responses={200: _or_csv(PeriodReport)},
 )
@@ -236,7 +237,7 @@ def period_report(
 
     `role` is for CSV alone, which holds the rows of one role; JSON has both.
     """
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     report = wiring.current().reports.latest(tenant, period)
     shadow = wiring.current().shadow_reports.latest(tenant, period)
     if format_ == "csv":
@@ -378,7 +379,14 @@ def _summary(rows: Sequence[Row]) -> RowSummary:
 # --- one row, now ---------------------------------------------------------------------------------
 
 
-@serve(router, "GET /v1/reconciliation/<period>/rows", RowsNow, tag="reconciliation", may={502})
+@serve(
+    router,
+    "GET /v1/reconciliation/<period>/rows",
+    RowsNow,
+    scopes=READ,
+    tag="reconciliation",
+    may={502},
+)
 def rows_now(
     period: Annotated[Month, Path()],
     customer_ref: CustomerQuery,
@@ -389,7 +397,7 @@ def rows_now(
 
     At most 50 requests for reading are made to Stripe.
     """
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     counter = CounterKey(tenant, CustomerRef(customer_ref), Metric(metric))
     found = wiring.current().reconciler.examine(tenant, period, counter, reads_max=READS_MAX)
     if not found:
@@ -458,6 +466,7 @@ class ReconciliationSummary(Body):
     router,
     "GET /v1/reconciliation/summary",
     ReconciliationSummary,
+    scopes=READ,
     tag="reconciliation",
     responses={200: _or_csv(ReconciliationSummary)},
 )
@@ -468,7 +477,7 @@ def summary(
     format_: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
 ) -> Response[Any]:
     """Drift per metric over the latest reports of a range of months, both included."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     reports = [
         report
         for month in _months(period_start, period_end)
@@ -549,13 +558,14 @@ class RunAnswer(Body):
     router,
     "POST /v1/reconciliation/run",
     RunAnswer,
+    scopes=WRITE,
     tag="reconciliation",
     status=202,
     may={502},
 )
 def run(sent: Annotated[RunRequest, FromBody()]) -> Response[Any]:
     """Reconcile the caller's tenant now."""
-    tenant = call.current().tenant_with(*WRITE)
+    tenant = call.current().owner()
     month = sent.period or f"{wiring.current().clock.now():%Y-%m}"
     report = wiring.current().reconciler.run(tenant, month, reads_max=READS_MAX)
     message = "Reconciliation done"

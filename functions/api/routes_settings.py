@@ -48,19 +48,19 @@ class SettingsState(Body):
     holds_invoices: bool
 
 
-@serve(router, "GET /v1/settings", SettingsState, tag="settings")
+@serve(router, "GET /v1/settings", SettingsState, scopes=READ, tag="settings")
 def get_settings(tenant_id: TenantQuery = None) -> Response[Any]:
     """What the tenant has decided, the defaults where it decided nothing."""
-    tenant = call.current().tenant_with(*READ)
+    tenant = call.current().owner()
     return answer(_state(wiring.current().settings.tenant(tenant)))
 
 
-@serve(router, "PUT /v1/settings", SettingsState, tag="settings")
+@serve(router, "PUT /v1/settings", SettingsState, scopes=WRITE, tag="settings")
 def put_settings(
     sent: Annotated[SettingsChange, FromBody()], tenant_id: TenantQuery = None
 ) -> Response[Any]:
     """Change some decisions; periods that are closed keep what was done with them."""
-    tenant = call.current().tenant_with(*WRITE)
+    tenant = call.current().owner()
     wired = wiring.current()
     said = sent.model_dump(exclude={"tenant_id"}, exclude_none=True)
     settings = replace(wired.settings_store.stored_tenant(tenant), **said)

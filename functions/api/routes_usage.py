@@ -79,10 +79,16 @@ class UsageNow(Body):
     freshness: Freshness
 
 
-@serve(router, "GET /v1/usage/current", UsageNow, tag="usage")
+@serve(
+    router,
+    "GET /v1/usage/current",
+    UsageNow,
+    scopes=(Scope.PROJECT_READ, Scope.USAGE_READ),
+    tag="usage",
+)
 def current_usage(customer: CustomerQuery, tenant_id: TenantQuery = None) -> Response[Any]:
     """What a customer has used in its present billing period."""
-    tenant = call.current().tenant_with(Scope.PROJECT_READ, Scope.USAGE_READ)
+    tenant = call.current().owner()
     return answer(_usage_now(wiring.current().usage_report.current(tenant, CustomerRef(customer))))
 
 
@@ -130,7 +136,13 @@ class UsageHistory(Body):
     unit: str
 
 
-@serve(router, "GET /v1/usage/history", UsageHistory, tag="usage")
+@serve(
+    router,
+    "GET /v1/usage/history",
+    UsageHistory,
+    scopes=(Scope.PROJECT_READ, Scope.USAGE_READ),
+    tag="usage",
+)
 def usage_history(
     customer: CustomerQuery,
     metric: Annotated[MetricName, Query()],
@@ -140,7 +152,7 @@ def usage_history(
     tenant_id: TenantQuery = None,
 ) -> Response[Any]:
     """A metric's numbers for each UTC day or month that the range touches, the end excluded."""
-    tenant = call.current().tenant_with(Scope.PROJECT_READ, Scope.USAGE_READ)
+    tenant = call.current().owner()
     span = Span(period_start, period_end)
     history = wiring.current().usage_report.history(
         tenant, CustomerRef(customer), Metric(metric), span, step

@@ -1,12 +1,15 @@
 """How routes are registered, with what the API's document says of them."""
 
 from collections.abc import Callable, Collection
+from functools import wraps
 from inspect import getdoc
-from typing import Any
+from typing import Any, cast
 
 from aws_lambda_powertools.event_handler.api_gateway import Router
 
+from functions.api import call
 from functions.api.fields import ERROR_STATUSES, ErrorBody, RefusedCaller
+from metering.auth import Scope
 
 JSON = "application/json"
 OUR_FAULT = 500
@@ -20,7 +23,11 @@ RETRY_AFTER = {
 LISTINGS: set[str] = set()
 """Operations that may be answered 422. Powertools describes its own 422 for every operation, which
 is none of ours, so what the document says of it is put there afterwards."""
-_OF_ALL = (400, 401, 403, OUR_FAULT, 503)
+SCOPES: dict[str, tuple[Scope, ...]] = {}
+"""Which scopes open an operation; holding any one of them suffices."""
+_AGAIN_LATER = frozenset({429, 503})
+_SAID_BY_ERROR = frozenset({401, 403, 429})
+_OF_ALL = (400, 401, 403, 429, OUR_FAULT, 503)
 _OF_BODIES = (415,)
 _OF_NAMES = (404,)
 
@@ -30,11 +37,12 @@ def new_router() -> Router:
     return Router()  # type: ignore[no-untyped-call]
 
 
-def serve[F: Callable[..., Any]](
+def serve[F: Callable[..., Any]](  # noqa: PLR0913 (one per thing that the document says)
     router: Router,
     route: str,
     model: Any = None,
     *,
+    scopes: tuple[Scope, ...],
     tag: str,
     status: int = 200,
     may: Collection[int] = (),
@@ -42,7 +50,8 @@ def serve[F: Callable[..., Any]](
 ) -> Callable[[F], F]:
     """Register a function for `METHOD /path`; its name and docstring become the document's.
 
-    `model` is the answer's form; None has no JSON body. `may` are the statuses of refusals beside
+    `model` is the answer's form; None has no JSON body. `scopes` are alternatives, of which the
+    caller must hold one before the function is called. `may` are the statuses of refusals beside
     those that every route has; `responses` says other things of answers than the route's kind does.
     """
     method, path = route.split(" ")
@@ -51,6 +60,7 @@ def serve[F: Callable[..., Any]](
     def register(function: F) -> F:
         if TOO_MUCH in refused:
             LISTINGS.add(function.__name__)
+        SCOPES[function.__name__] = scopes
         registered: F = router.route(
             path,
             method=method,
@@ -58,10 +68,21 @@ def serve[F: Callable[..., Any]](
             operation_id=function.__name__,
             responses={status: success(model)} | refusals(refused) | (responses or {}),
             tags=[tag],
-        )(function)
+        )(_guarded(function, scopes))
         return registered
 
     return register
+
+
+def _guarded[F: Callable[..., Any]](function: F, scopes: tuple[Scope, ...]) -> F:
+    """The function, once the caller may ask it."""
+
+    @wraps(function)
+    def guarded(*arguments: Any, **named: Any) -> Any:
+        call.current().caller.require(*scopes)
+        return function(*arguments, **named)
+
+    return cast("F", guarded)
 
 
 def serve_anyone[F: Callable[..., Any]](
@@ -96,12 +117,12 @@ def refusals(statuses: Collection[int]) -> dict[int, Any]:
 
 
 def _refusal(status: int) -> dict[str, Any]:
-    model = RefusedCaller if status in {401, 403} else ErrorBody
+    model = RefusedCaller if status in _SAID_BY_ERROR else ErrorBody
     said: dict[str, Any] = {
         "description": ERROR_STATUSES[status],
         "content": {JSON: {"model": model}},
     }
-    return said | {"headers": RETRY_AFTER} if status == 503 else said  # noqa: PLR2004 (as above)
+    return said | {"headers": RETRY_AFTER} if status in _AGAIN_LATER else said
 
 
 def _of_kind(method: str, path: str) -> tuple[int, ...]:

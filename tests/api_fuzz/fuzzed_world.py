@@ -97,6 +97,8 @@ class FuzzedWorld:
             stripe_secret_key=STRIPE_KEY,
             stripe_webhook_secrets=SECRET,
             metrics_token=METRICS_TOKEN,
+            # All come from one address, and time stands still for them.
+            failed_keys_a_minute=0,
         )
         self.wiring = Wiring(
             config, clock=self.clock, stripe_http=network, machine=CountingMachine()
@@ -142,9 +144,13 @@ class FuzzedWorld:
 
     def _tenant(self, name: str) -> Tenant:
         tenant = Tenant(name, self._keys(TenantId(name)))
+        spare = [text for may, text in tenant.keys.items() if may.startswith("spare-")]
+        tenant.has["key_id"] = [text.partition(".")[0] for text in spare]
         refs = [f"{name}-customer", f"{name}-unknown"]
         self._sell(tenant, refs[0])
-        self._call(tenant, "PUT", f"/v1/customers/{refs[1]}", {"stripeCustomer": "cus_gone"})
+        self._call(
+            tenant, "PUT", f"/v1/customers/{refs[1]}", {"stripeCustomer": f"cus_gone_{name}"}
+        )
         meter(self.wiring, [self._entry(tenant, ref) for ref in refs])
         meter(self.wiring, [self._entry(tenant, refs[0], is_late=True)])
         self._set_aside(tenant, refs[0])
@@ -162,7 +168,9 @@ class FuzzedWorld:
             "nothing": frozenset({Scope.SIMULATION_READ}),
         }
         issue = self.wiring.key_issuer.create_key
-        return {may: issue(tenant, scopes[may]).text for may in scopes}
+        keys = {may: issue(tenant, scopes[may]).text for may in scopes}
+        # Nobody sends these: they are there to be rotated and revoked.
+        return keys | {f"spare-{n}": issue(tenant, scopes["all"]).text for n in range(3)}
 
     def _sell(self, tenant: Tenant, ref: str) -> None:
         """A metered price, a customer who is subscribed to it, and a metric mapped to it."""

@@ -42,7 +42,7 @@ def test_nothing_in_the_table_holds_the_secret(wiring: Wiring) -> None:
 
     items = wiring.dynamodb.scan(TableName=wiring.config.table_prefix + "settings")["Items"]
 
-    assert len(items) == 2
+    assert len(items) == 3
     assert secret not in repr(items)
 
 

@@ -6,6 +6,7 @@ from threading import Barrier, Thread
 
 import pytest
 
+from metering.config import Config
 from metering.counter import Aggregation
 from metering.errors import ConflictError, RetryableError
 from metering.mapping import Customer, LatePolicy, Mapping, MetricSettings, unmapped_customer
@@ -312,3 +313,17 @@ def test_what_a_process_writes_it_knows_at_once(wiring: Wiring) -> None:
     after = store.change_mapping(a_mapping(), a_mapping(metric=BYTES))
     assert cached.settings.active_mapping(ACME, CALLS) is None
     assert cached.settings.active_mapping(ACME, BYTES) == after
+
+
+def test_a_metric_that_nobody_set_up_has_the_deployments_lateness(
+    config: Config, clock: SetClock
+) -> None:
+    def lateness(config: Config) -> timedelta:
+        return Wiring(config, clock=clock).settings.metric(ACME, CALLS).lateness
+
+    assert lateness(config) == timedelta(hours=48)
+    assert lateness(replace(config, lateness_h=72)) == timedelta(hours=72)
+
+    stored = MetricSettings(CALLS, lateness=timedelta(hours=1))
+    Wiring(config, clock=clock).settings_store.put_metric(ACME, stored)
+    assert lateness(replace(config, lateness_h=72)) == timedelta(hours=1)

@@ -1,8 +1,7 @@
 """The peer's open doors between tenants, W18 to W20: for each, whose number stays what it was.
 
 `demo` is the tenant that tries; `acme` is the one whose ledger, keys and objects it must not
-reach. Of W19, rotating and revoking keys has no HTTP route here at all: keys are made where the
-deployment is run. Alerts, simulations and backfills, whose routes W20 names too, do not exist.
+reach. Alerts, simulations and backfills, whose routes W20 names too, do not exist.
 """
 
 from dataclasses import replace
@@ -82,20 +81,32 @@ def test_w18_an_adjustment_for_another_tenant_is_refused_and_makes_none(
 # --- W19: other tenants' keys ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("deed", ["", "/{id}/rotate", "/{id}/revoke"])
-def test_w19_no_key_can_make_rotate_or_revoke_a_key_over_http(
+@pytest.mark.parametrize("deed", ["rotate", "revoke"])
+def test_w19_another_tenants_key_is_not_there_and_stays_as_it_was(
     guarded: Wiring, intruder: Api, deed: str
 ) -> None:
     """Any writing key could, with the peer, take over any organisation's."""
     issued = guarded.key_issuer.create_key(ACME, [Scope.USAGE_READ])
-    path = "/v1/admin/api-keys" + deed.format(id=issued.key.prefix)
+    path = f"/v1/admin/api-keys/{issued.key.prefix}/{deed}"
 
-    answer = intruder.post(path, {"scopes": list(EVERY_SCOPE)})
+    answer = intruder.post(path, {})
 
     assert answer.status == 404
+    assert guarded.api_keys.stored(issued.key.prefix) == issued.key
     still = Api({"authorization": f"Bearer {issued.text}"})
     assert still.get("/v1/usage/current", customerRef="cus_A").status == 200
     assert still.get("/v1/events").status == 403  # and may do no more than before
+
+
+def test_w19_a_key_mints_no_scope_that_it_lacks(guarded: Wiring) -> None:
+    """With the peer, any writing key could make one that may do everything."""
+    writes = api_of(guarded, DEMO, Scope.PROJECT_WRITE)
+
+    answer = writes.post("/v1/admin/api-keys", {"scopes": ["events:write", "usage:read"]})
+
+    assert answer.status == 403
+    assert "may not give usage:read" in answer.body["message"]
+    assert writes.post("/v1/admin/api-keys", {"scopes": ["events:write"]}).status == 201
 
 
 def test_w19_no_answer_holds_a_secret_or_its_hash(guarded: Wiring) -> None:
@@ -103,7 +114,10 @@ def test_w19_no_answer_holds_a_secret_or_its_hash(guarded: Wiring) -> None:
     api = Api({"authorization": f"Bearer {issued.text}"})
     secret = issued.text.partition(".")[2]
 
-    for path in ("/v1/settings", "/v1/mappings", "/v1/customers", "/v1/metrics", "/v1/pushes"):
+    for path in (
+        *("/v1/settings", "/v1/mappings", "/v1/customers", "/v1/metrics", "/v1/pushes"),
+        "/v1/admin/api-keys",
+    ):
         answer = api.get(path)
         assert answer.status == 200, path
         for hidden in (secret, issued.key.secret_sha256.hex(), "secretHash"):

@@ -1,6 +1,6 @@
 """Who calls, and what a caller may do; the answers are the peer's, word for word."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -12,6 +12,7 @@ from metering.auth import (
     AuthError,
     Caller,
     KeyIssuer,
+    KeyRecord,
     Scope,
 )
 from metering.errors import BadRequestError
@@ -32,10 +33,20 @@ class HeldKeys:
         self.asked.append(prefix)
         return self.keys.get(prefix)
 
-    def add(self, key: ApiKey) -> None:
+    def stored(self, prefix: str) -> ApiKey | None:
+        return self.keys.get(prefix)
+
+    def add(self, key: ApiKey, *, opens_tenant: bool = False) -> None:
+        assert not opens_tenant
         self.keys[key.prefix] = key
 
-    def revoke(self, key: ApiKey, now: object) -> None:
+    def listed(self, tenant: TenantId, after: str | None, limit: int) -> list[KeyRecord]:
+        raise NotImplementedError
+
+    def replace(self, old: ApiKey, new: ApiKey, retires_at: datetime) -> None:
+        raise NotImplementedError
+
+    def revoke(self, key: KeyRecord, now: datetime) -> None:
         raise NotImplementedError
 
 

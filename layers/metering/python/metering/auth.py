@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from metering.errors import BadRequestError
+from metering.failed_keys import FailedKeys
 from metering.names import TenantId
 
 if TYPE_CHECKING:
@@ -52,6 +53,17 @@ EVERY_SCOPE = frozenset(Scope)
 DEFAULT_SCOPES = frozenset({Scope.PROJECT_READ, Scope.PROJECT_WRITE})
 
 
+def covered_by(scopes: Iterable[Scope]) -> frozenset[Scope]:
+    """Every scope that adds nothing to these.
+
+    Each route that takes a scope of its noun takes the project's scope of the same kind, too, so
+    `project:write` can do whatever any `...:write` can.
+    """
+    held = frozenset(scopes)
+    kinds = {one.partition(":")[2] for one in held & DEFAULT_SCOPES}
+    return held | {one for one in Scope if one.partition(":")[2] in kinds}
+
+
 class AuthError(Exception):
     """The caller is not known (401) or not allowed (403); `error` is the whole answer."""
 
@@ -80,21 +92,38 @@ class MissingScopeError(AuthError):
         super().__init__(403, f"Require one of: {','.join(alternatives)}")
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key as it is kept: never with its secret."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """What people may know of a key."""
 
     prefix: str
+    """Its public half, by which it is found; unique in the deployment."""
     tenant: TenantId
     scopes: frozenset[Scope]
-    secret_sha256: bytes
     created_at: datetime
+    name: str = ""
+    created_by: str = ""
+    """The prefix of the key that asked for it, or who else did, such as `operator`."""
     expires_at: datetime | None = None
+    retires_at: datetime | None = None
+    """When it ends because another key has taken its place."""
     revoked_at: datetime | None = None
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it ends by itself; None is never."""
+        return min((end for end in (self.expires_at, self.retires_at) if end), default=None)
+
     def is_usable(self, now: datetime) -> bool:
-        """Whether it is neither revoked nor expired."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+        """Whether it is neither revoked nor at its end."""
+        return self.revoked_at is None and (self.ends_at is None or now < self.ends_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey(KeyRecord):
+    """A key as it is kept: never with its secret."""
+
+    secret_sha256: bytes
 
     def has_secret(self, secret: str) -> bool:
         """Whether this is the key's secret; takes the same time wherever they differ."""
@@ -162,18 +191,28 @@ ANYONE = Caller(None, EVERY_SCOPE)
 class Authenticator:
     """Finds out who calls, from a request's headers."""
 
-    def __init__(self, keys: "KeyStore", clock: "Clock", *, required: bool = True) -> None:
+    def __init__(
+        self,
+        keys: "KeyStore",
+        clock: "Clock",
+        *,
+        required: bool = True,
+        failures: "FailedKeys | None" = None,
+    ) -> None:
         self._keys = keys
         self._clock = clock
         self._required = required
+        self._failures = failures or FailedKeys(0)
 
-    def authenticate(self, headers: Mapping[str, str]) -> Caller:
+    def authenticate(self, headers: Mapping[str, str], source: str = "") -> Caller:
         """The caller that the headers prove; header names in lower case, as API Gateway gives them.
 
-        A key that is given is checked even where none is required.
+        A key that is given is checked even where none is required. `source` is the address that the
+        connection came from; whoever tries too many keys from there is made to wait.
 
         Raises:
             AuthError: 401, no key or not a valid one.
+            RateLimitedError: 429, too many keys from there were not valid.
             RetryableError: the key could not be looked up for now.
         """
         given = headers.get("authorization") or headers.get("x-api-key")
@@ -181,7 +220,15 @@ class Authenticator:
             if self._required:
                 raise AuthError(401, "Missing API key")
             return ANYONE
-        key = self._find(*_split(given))
+        now = self._clock.now()
+        try:
+            prefix, secret = _split(given)
+            self._failures.check(prefix, source, now)
+            key = self._find(prefix, secret)
+        except AuthError:
+            self._failures.note(source, now)
+            raise
+        self._failures.trust(prefix)
         return Caller(key.tenant, key.scopes, key.prefix)
 
     def _find(self, prefix: str, secret: str) -> ApiKey:
@@ -233,12 +280,50 @@ class KeyIssuer:
         scopes: Iterable[Scope] = DEFAULT_SCOPES,
         *,
         expires_at: datetime | None = None,
+        name: str = "",
+        created_by: str = "",
+        opens_tenant: bool = False,
     ) -> IssuedKey:
-        """A new key of a tenant; the tenant itself is noted with it when it is new."""
+        """A new key of a tenant; the tenant itself is noted with it when it is new.
+
+        Raises:
+            ConflictError: with `opens_tenant`, the tenant is not new.
+        """
+        issued = self._draw(tenant, scopes, name, created_by, expires_at)
+        self._keys.add(issued.key, opens_tenant=opens_tenant)
+        return issued
+
+    def replace_key(
+        self, old: ApiKey, *, retires_at: datetime, expires_at: datetime | None, asked_by: str
+    ) -> IssuedKey:
+        """A new key that may do what `old` may, which ends at `retires_at` at the latest.
+
+        Raises:
+            ConflictError: `old` has been changed since it was read.
+        """
+        issued = self._draw(old.tenant, old.scopes, old.name, asked_by, expires_at)
+        self._keys.replace(old, issued.key, retires_at)
+        return issued
+
+    def _draw(
+        self,
+        tenant: TenantId,
+        scopes: Iterable[Scope],
+        name: str,
+        created_by: str,
+        expires_at: datetime | None,
+    ) -> IssuedKey:
+        """A key with a prefix and a secret that nobody had before."""
         prefix = "sm_" + self._random_bytes(_PREFIX_BYTES).hex()
         secret = urlsafe_b64encode(self._random_bytes(_SECRET_BYTES)).decode()
         key = ApiKey(
-            prefix, tenant, frozenset(scopes), _sha256(secret), self._clock.now(), expires_at
+            prefix=prefix,
+            tenant=tenant,
+            scopes=frozenset(scopes),
+            created_at=self._clock.now(),
+            name=name,
+            created_by=created_by,
+            expires_at=expires_at,
+            secret_sha256=_sha256(secret),
         )
-        self._keys.add(key)
         return IssuedKey(key, f"{prefix}.{secret}")

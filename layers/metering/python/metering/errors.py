@@ -41,6 +41,24 @@ class ConflictError(BadRequestError):
         super().__init__(message, status=409, error="Conflict")
 
 
+class RateLimitedError(Exception):
+    """Too much for now from this tenant or address, and nothing of it was done; HTTP 429."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(1, retry_after_s)
+
+    @property
+    def body(self) -> dict[str, str]:
+        """What the HTTP API answers."""
+        return {"error": "Rate limit exceeded", "message": str(self)}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What it answers with."""
+        return {"retry-after": str(self.retry_after_s)}
+
+
 class RetryableError(Exception):
     """A service refused for now (throttled, busy, down); nothing happened, try again later."""
 

@@ -57,26 +57,14 @@ class DynamoLedger:
         self._map_calls = map_calls
 
     def append(self, entries: Sequence[LedgerEntry]) -> list[Appended]:
-        """See `Ledger.append`. One write unit per entry of up to 1 KB, two with the index."""
+        """See `Ledger.append`. One write unit per entry of up to 1 KB, two with the index.
+
+        A single entry is inserted by a statement, too: `PutItem` could overwrite, if ever its
+        condition were forgotten, and IAM knows no conditions. `PartiQLInsert` can only append.
+        """
         items = [to_item(entry, index_shards=self._index_shards) for entry in entries]
-        if len(items) == 1:
-            return [self._put(items[0])]
         chunks = batched(items, STATEMENTS_MAX, strict=False)
         return [outcome for part in self._map_calls(self._insert, chunks) for outcome in part]
-
-    def _put(self, item: Item) -> Appended:
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=item,
-                ConditionExpression="attribute_not_exists(pk)",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except self._client.exceptions.ConditionalCheckFailedException as refused:
-            return _compare(item, refused.response["Item"])  # type: ignore[typeddict-item]
-        except (BotoCoreError, ClientError):
-            return Appended.FAILED
-        return Appended.ACCEPTED
 
     def _insert(self, items: Sequence[Item]) -> list[Appended]:
         statements = [_insert_statement(self._table, item) for item in items]

@@ -73,6 +73,23 @@ def code_of(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
+@contextmanager
+def first_refused() -> Iterator[list[int]]:
+    """Around a transaction: which of its writes was the first whose condition did not hold.
+
+    Empty when it was carried out; its position where nothing was.
+    """
+    position: list[int] = []
+    try:
+        yield position
+    except ClientError as error:
+        if not is_condition_failure(error):
+            raise
+        reasons = error.response["CancellationReasons"]
+        failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
+        position.append(failed.index(True))
+
+
 def is_condition_failure(error: ClientError) -> bool:
     """Whether a condition did not hold: of the write itself, or of any one in a transaction."""
     if code_of(error) == "ConditionalCheckFailedException":

@@ -48,6 +48,7 @@ class DynamoSettings:
         self._dynamodb = dynamodb
         self._table = config.table_prefix + "settings"
         self._clock = clock
+        self._lateness = config.lateness
         self._tenants_noted: set[TenantId] = set()
         lifetime = config.settings_cache
         self._tenant_settings: ShortCache[TenantId, TenantSettings]
@@ -70,7 +71,9 @@ class DynamoSettings:
 
         def load() -> MetricSettings:
             item = self._get(keys.metric_key(tenant, metric))
-            return items.metric_from(item) if item else MetricSettings(metric)
+            if item is None:
+                return MetricSettings(metric, lateness=self._lateness)
+            return items.metric_from(item)
 
         return self._metrics.get((tenant, metric), load)
 

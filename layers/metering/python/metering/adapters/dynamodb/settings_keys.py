@@ -28,6 +28,21 @@ def api_key_key(prefix: str) -> "Key":
     return _key(join("api_key", prefix), "api_key")
 
 
+def listed_api_key_key(tenant: TenantId, prefix: str) -> "Key":
+    """The same key in its tenant's list."""
+    return _key(api_keys_of(tenant), prefix)
+
+
+def tenant_limits_key(tenant: TenantId) -> "Key":
+    """How much the operator lets a tenant send."""
+    return _key(join("tenant_limits", tenant), "limits")
+
+
+def stripe_claim_key(account: str, stripe_id: str) -> "Key":
+    """Which tenant an object at Stripe belongs to."""
+    return _key(join("stripe_claim", account, stripe_id), "claim")
+
+
 def metric_key(tenant: TenantId, metric: Metric) -> "Key":
     """A metric's settings."""
     return _key(metrics_of(tenant), metric)
@@ -46,6 +61,11 @@ def active_mapping_key(tenant: TenantId, metric: Metric) -> "Key":
 def customer_key(tenant: TenantId, ref: CustomerRef) -> "Key":
     """A customer."""
     return _key(customers_of(tenant), ref)
+
+
+def api_keys_of(tenant: TenantId) -> str:
+    """The partition of the list of a tenant's API keys."""
+    return join("api_keys", tenant)
 
 
 def metrics_of(tenant: TenantId) -> str:

@@ -17,6 +17,7 @@ _KEYS_OF = {
     "settings": ("pk", "sk"),
     "quarantine": ("pk", "sk"),
     "adjustments": ("pk", "sk"),
+    "rates": ("pk",),
 }
 
 

@@ -1,0 +1,6 @@
+"""`python -m infra.operate`: commands for whoever runs a deployment."""
+
+from infra.operate.cli import main
+
+if __name__ == "__main__":
+    main()
