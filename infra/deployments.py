@@ -1,10 +1,13 @@
 """What differs between one deployment and another; `-c env=prod` chooses one by its name.
 
-Every value can be set in `cdk.json` under `stripemeter:<name>`, or by `-c NAME=VALUE` at the command
-line; what neither names keeps the default here.
+Every value can be set in `cdk.json` under `stripemeter:<name>`, or by `-c NAME=VALUE` at the
+command line; what neither names keeps the default here. `infra.context` reads and checks them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from infra.functions import CANARY, FUNCTIONS, Function
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Deployment:
     log_days: int
     alarm_email: str | None = None
     alarm_topic_arn: str | None = None
-    """A topic that exists already; None makes one."""
+    """A topic that exists already and takes every alarm; None makes two, `warn` and `page`."""
     domain: Domain | None = None
     capacity: Provisioned | None = None
     """Of the ledger and the counters; None pays by request."""
@@ -54,11 +57,37 @@ class Deployment:
     warehouse: bool = False
     """Whether a second reader of the ledger's stream writes every event to a bucket."""
     canary: bool = True
+    canary_customer: str = "canary"
+    """Whose usage the canary sends; one that is mapped onto a test customer is told Stripe, too."""
+    schedules_s: Mapping[str, int] = field(default_factory=dict)
+    """How often a scheduled function runs, in seconds, by its name; others as `infra.functions`."""
+    requests_per_s: int = 2_000
+    """What the HTTP API takes before it answers 429; an account has 10,000 for all its APIs."""
+    requests_burst: int = 1_000
+    tenant_events_per_s: int = 0
+    """What one tenant may send over HTTPS, where an operator says nothing else; 0 limits nobody."""
+    tenant_requests_per_s: int = 0
+    """The same for requests to all other routes."""
+    queue_concurrency: int = 10
+    """How many batches of the queue are taken at once, 2 at least; it protects the ledger."""
+    reserved_concurrency: Mapping[str, int] = field(default_factory=dict)
+    """Of functions, by name. None by default: new accounts have 10 in all and may reserve nothing,
+    and what must not run twice at once holds a lease."""
+    concurrency: int = 1_000
+    """How many invocations at once AWS grants the account; an alarm tells of 80 % of it."""
+    partner_event_bus: str | None = None
+    """The bus that Stripe fills, `aws.partner/stripe.com/...`, once it is associated with the
+    account; None has webhooks only."""
 
     @property
     def prefix(self) -> str:
         """What stands before the names of tables, queues and functions."""
         return f"stripemeter-{self.name}-"
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """The functions that it has."""
+        return tuple(one for one in FUNCTIONS if self.canary or one is not CANARY)
 
 
 DEV = Deployment("dev", keeps_data=False, log_days=7)

@@ -27,6 +27,10 @@ class TableStream:
     retries_max: int = -1
     """-1: until the record expires."""
     bisects_on_error: bool = True
+    record_age_max_s: int = 23 * 3600
+    """After this a record that fails is put to the failures bucket, whole, and its shard goes on.
+    The stream forgets it an hour later and leaves nothing behind: better to have the payload than
+    another hour of attempts, for the alarms have been paging for 22."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,13 @@ class Queue:
     batch_size: int
     batching_window_s: int
     receives_max: int
+
+    def visibility_s(self, *, timeout_s: int) -> int:
+        """How long a message is hidden from others while it is worked on.
+
+        AWS asks for six times the function's timeout, and the batching window on top.
+        """
+        return 6 * timeout_s + self.batching_window_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,8 @@ class EventRule:
     """A rule on the event buses that a partner fills: events whose source begins with a prefix."""
 
     source_prefix: str
+    dead_letter_name: str
+    """The queue for events that could not be taken; there is none where no partner's bus is."""
 
     @property
     def pattern(self) -> dict[str, Any]:
@@ -71,6 +84,8 @@ class Function:
     timeout_s: int
     also: EventRule | None = None
     """A second trigger; the handler tells which one it was by the event's shape."""
+    calls_stripe: bool = False
+    """Whether it gets the layer with Stripe's SDK and the name of the key."""
 
     @property
     def handler(self) -> str:
@@ -105,6 +120,7 @@ WRITER = Function(
     Schedule(every_s=60, every_local_s=10),
     memory_mb=1769,
     timeout_s=55,
+    calls_stripe=True,
 )
 PERIOD_CLOSER = Function(
     "period_closer",
@@ -112,6 +128,7 @@ PERIOD_CLOSER = Function(
     Schedule(every_s=60, every_local_s=10),
     memory_mb=512,
     timeout_s=300,
+    calls_stripe=True,
 )
 RECONCILER = Function(
     "reconciler",
@@ -119,6 +136,7 @@ RECONCILER = Function(
     Schedule(every_s=3600, every_local_s=60),
     memory_mb=1024,
     timeout_s=900,
+    calls_stripe=True,
 )
 LANE_FOLDER = Function(
     "lane_folder",
@@ -140,7 +158,7 @@ STRIPE_WEBHOOK = Function(
     Http(("POST /v1/stripe/webhook",)),
     memory_mb=512,
     timeout_s=15,
-    also=EventRule(source_prefix="aws.partner/stripe.com/"),
+    also=EventRule("aws.partner/stripe.com/", dead_letter_name="stripe-events-dead"),
 )
 API = Function(
     "api",
@@ -148,6 +166,22 @@ API = Function(
     Http(("$default",)),
     memory_mb=1024,
     timeout_s=29,
+    calls_stripe=True,
+)
+CANARY = Function(
+    "canary",
+    "Send a known event by the public API, and see that it is counted, once and soon.",
+    # A slot is five minutes: more runs would only send duplicates.
+    Schedule(every_s=300, every_local_s=30),
+    memory_mb=256,
+    timeout_s=120,
+)
+ARCHIVER = Function(
+    "archiver",
+    "Export what the ledger took since the last export to S3.",
+    Schedule(every_s=24 * 3600, every_local_s=3600),
+    memory_mb=256,
+    timeout_s=300,
 )
 
 FUNCTIONS: tuple[Function, ...] = (
@@ -161,4 +195,6 @@ FUNCTIONS: tuple[Function, ...] = (
     REBUILDER,
     STRIPE_WEBHOOK,
     API,
+    CANARY,
+    ARCHIVER,
 )

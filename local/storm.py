@@ -353,7 +353,7 @@ def config_at(endpoint: str, prefix: str = "") -> Config:
         auth=False,
         stripe_api_base="http://127.0.0.1",  # Nobody is asked there.
         stripe_secret_key=STRIPE_KEY,
-        metrics=False,
+        metrics="off",
     )
 
 

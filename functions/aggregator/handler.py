@@ -8,10 +8,12 @@ repeat within a window too.
 from collections.abc import Mapping
 from typing import Any
 
+from functions.invocation import invocation
 from metering import wiring
 from metering.adapters.dynamodb.stream import read_batch
 
 
+@invocation
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Fold one batch; answers from which record the stream must come again, if any."""
     if not event.get("Records"):

@@ -8,10 +8,12 @@ dead-letter queue after five receives.
 from collections.abc import Mapping
 from typing import Any
 
+from functions.invocation import invocation
 from metering import wiring
 from metering.ingest_queue import Message
 
 
+@invocation
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Take one batch of messages; answers those that must come again."""
     messages = [Message(record["messageId"], record["body"]) for record in event["Records"]]

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
 
+from functions.invocation import invocation
 from metering import wiring
 from metering.errors import RetryableError
 from metering.names import TenantId
@@ -34,12 +35,16 @@ class Context(Protocol):
         ...
 
 
+@invocation
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Make reports; answers what each found, and for whom there was no time."""
     wired = wiring.current()
     tenants = [TenantId(event["tenantId"])] if "tenantId" in event else wired.settings.tenants()
     asked = [(tenant, month) for tenant in tenants for month in _months(event, tenant)]
     told = _reports(wired.reconciler, asked, event, context)
+    if "tenantId" not in event and not told["left"]:
+        # Whose report could not be made would else go unnoticed for as long as that lasts.
+        wired.metrics.count("runs_total", function="reconciler")
     shadow = _shadow(asked, event, context)
     return told if shadow is None else told | {"shadow": shadow}
 

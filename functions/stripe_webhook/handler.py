@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from functions.http import body_of, respond
+from functions.invocation import invocation
 from metering import wiring
 from metering.errors import InvariantBrokenError, RetryableError
 from metering.ports import SetupError
@@ -21,6 +22,7 @@ RETRY_AFTER_S = "5"
 log = logging.getLogger(__name__)
 
 
+@invocation
 def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Answer one API Gateway request (payload 2.0), or take one event of the bus."""
     if "requestContext" in event:

@@ -125,7 +125,7 @@ class World:
             stripe_api_base=STRIPE_URL,
             stripe_secret_key=STRIPE_KEY,
             stripe_webhook_secrets=secrets,
-            metrics=False,
+            metrics="off",
         )
         self._deployed = {
             one.name: _Deployed(one, SkewedClock(clock), self._wiring)

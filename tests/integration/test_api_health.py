@@ -17,9 +17,9 @@ from metering.adapters import prometheus
 from metering.closing import ROUND
 from metering.config import Config
 from metering.errors import RetryableError
-from metering.event import IncomingEvent
 from metering.names import TenantId
 from metering.ports import Cursor
+from metering.sent_event import IncomingEvent
 from metering.wiring import Wiring, using
 from tests.api_client import Answer, Api, api_of
 from tests.builders import NOON, a_sent_event, an_http_request
@@ -240,12 +240,12 @@ def test_where_keys_are_required_only_the_operator_may_scrape(wiring: Wiring) ->
 
 
 def test_metrics_may_be_switched_off(wiring: Wiring) -> None:
-    for _ in wired(wiring, metrics=False):
+    for _ in wired(wiring, metrics="off"):
         answer = Api().get("/metrics")
         assert answer.status == 404
         assert "METRICS=off" in answer.body["message"]
-    assert Config.from_environment({"METRICS": "off"}).metrics is False
-    with pytest.raises(ValueError, match="METRICS must be 'prometheus' or 'off'"):
+    assert Config.from_environment({"METRICS": "off"}).metrics == "off"
+    with pytest.raises(ValueError, match="METRICS must be one of prometheus, emf, off"):
         Config.from_environment({"METRICS": "on"})
 
 
@@ -266,6 +266,9 @@ def test_the_document_describes_every_route_and_ingest(document: Any) -> None:
         "/health/ready",
         "/metrics",
         "/v1/adjustments",
+        "/v1/admin/api-keys",
+        "/v1/admin/api-keys/{key_id}/revoke",
+        "/v1/admin/api-keys/{key_id}/rotate",
         "/v1/adjustments/{adjustment_id}",
         "/v1/adjustments/{adjustment_id}/approve",
         "/v1/adjustments/{adjustment_id}/revert",

@@ -126,5 +126,5 @@ def test_the_next_life_of_the_store_is_begun_by_nobodys_key(wiring: Wiring) -> N
 
 
 def test_an_operator_begins_the_next_life_by_the_writer(billing: BillingWorld) -> None:
-    assert write({"raiseIncarnation": True}, Context(WRITER)) == {"incarnation": 1}
+    assert write({"raiseIncarnation": True, "force": True}, Context(WRITER)) == {"incarnation": 1}
     assert billing.wiring.pushes.incarnation() == 1

@@ -583,7 +583,7 @@ def test_row_18_a_store_restored_from_a_backup_begins_with_what_stripe_holds(
     mapped.write()
     mapped.advance(MINUTE)
     restore(mapped, backup)  # the counters know all; what Stripe was told is forgotten
-    assert write({"raiseIncarnation": True}, Context(WRITER)) == {"incarnation": 1}
+    assert write({"raiseIncarnation": True, "force": True}, Context(WRITER)) == {"incarnation": 1}
     mapped.use("5")
 
     mapped.write_until_settled()

@@ -339,7 +339,7 @@ def test_pushes_are_counted_by_role(shadow: ShadowWorld) -> None:
     shadow.turn(on=True)
     shadow.world.use("42")
     wired = shadow.wired()
-    wired.config = replace(wired.config, metrics=True)
+    wired.config = replace(wired.config, metrics="prometheus")
     line = 'pushes_total{{answer="accepted",role="{}"}}'
 
     def counted() -> list[float]:

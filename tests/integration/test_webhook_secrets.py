@@ -7,8 +7,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from metering.adapters.stripe_key import forget_secret, own_key
 from metering.adapters.stripe_webhook import SECRETS_KEPT_FOR, StripeWebhookSettings
-from metering.config import Config
+from metering.config import SECRET_NOT_SET, Config
 from metering.errors import RetryableError
 from metering.ports import SetupError
 from metering.push import Mode
@@ -71,3 +72,25 @@ def test_secrets_manager_out_of_reach_is_for_later(
 
 def test_the_world_is_that_of_the_key(clock: SetClock) -> None:
     assert StripeWebhookSettings(CONFIG, clock).mode is Mode.LIVE
+
+
+def test_a_key_that_nobody_has_put_in_yet_is_missed_until_it_is_there(
+    secrets_manager: Any,
+) -> None:
+    name = "stripemeter/prod/stripe-key"
+    secrets_manager.create_secret(Name=name, SecretString=SECRET_NOT_SET)
+    key = own_key(Config(stripe_secret_name=name))
+    with pytest.raises(SetupError, match=f"put-secret-value --secret-id {name} --secret-string"):
+        key.read()
+
+    secrets_manager.put_secret_value(SecretId=name, SecretString="rk_test_1")
+
+    assert key.read() == "rk_test_1"
+    forget_secret()
+
+
+def test_the_placeholder_is_no_webhook_secret(secrets_manager: Any, clock: SetClock) -> None:
+    secrets_manager.put_secret_value(SecretId=NAME, SecretString=SECRET_NOT_SET)
+
+    with pytest.raises(SetupError, match=f"{NAME} must hold webhook signing secrets"):
+        StripeWebhookSettings(CONFIG, clock).secrets()

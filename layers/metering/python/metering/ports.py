@@ -9,7 +9,9 @@ from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from metering.auth import ApiKey
+from metering.archive import ExportStatus, Window
+from metering.auth import ApiKey, KeyRecord
+from metering.canary import Slot, Taken
 from metering.counter import BucketKey, CounterKey, Usage
 from metering.delivery import Answer
 from metering.epoch import Epochs
@@ -26,7 +28,9 @@ from metering.period import Interval, Span
 from metering.period_close import PeriodClose
 from metering.pricing import Rate
 from metering.push import Mode, Push, PushStream, Role
+from metering.rate_limit import RateKind, TenantLimits
 from metering.reconciliation import Report
+from metering.stripe_claims import StripeName
 from metering.tenant_settings import TenantSettings
 
 
@@ -366,16 +370,77 @@ class KeyStore(Protocol):
         """
         ...
 
-    def add(self, key: ApiKey) -> None:
+    def stored(self, prefix: str) -> ApiKey | None:
+        """The same as it stands in the table now."""
+        ...
+
+    def listed(self, tenant: TenantId, after: str | None, limit: int) -> list[KeyRecord]:
+        """Up to `limit` keys of a tenant by prefix, usable or not, from after the given one."""
+        ...
+
+    def add(self, key: ApiKey, *, opens_tenant: bool = False) -> None:
         """Keep a new key, and note its tenant.
 
         Raises:
-            ConflictError: the prefix is taken.
+            ConflictError: the prefix is taken; with `opens_tenant`, the tenant is not new.
         """
         ...
 
-    def revoke(self, key: ApiKey, now: datetime) -> None:
+    def replace(self, old: ApiKey, new: ApiKey, retires_at: datetime) -> None:
+        """Keep a new key, and let the old one, as it was read, end at that time.
+
+        Raises:
+            ConflictError: the old one has been revoked or replaced since.
+        """
+        ...
+
+    def revoke(self, key: KeyRecord, now: datetime) -> None:
         """Refuse the key from now on; other processes follow when their cache ends."""
+        ...
+
+
+class TenantRates(Protocol):
+    """What tenants may send, and have sent lately; see `metering.rate_limit`."""
+
+    def limits(self, tenant: TenantId) -> TenantLimits:
+        """What the operator set for a tenant, at most a settings cache ago.
+
+        Raises:
+            RetryableError: the table refused for now.
+        """
+        ...
+
+    def put_limits(self, tenant: TenantId, limits: TenantLimits) -> None:
+        """Keep a tenant's limits in place of what stood there."""
+        ...
+
+    def spend(
+        self, kind: RateKind, tenant: TenantId, seconds: float, *, now: float, heard: float
+    ) -> float:
+        """Put off the instant until which a tenant's usage is paid for, and answer it.
+
+        It begins at now where it lies in the past. `heard` is the instant as last answered, 0 for
+        never. Instants are epoch seconds; a repeat after a lost answer puts it off twice.
+
+        Raises:
+            RetryableError: the table refused for now.
+        """
+        ...
+
+
+class StripeClaims(Protocol):
+    """Which tenant an object at Stripe belongs to."""
+
+    def take(self, tenant: TenantId, names: Collection[StripeName], now: datetime) -> None:
+        """Claim all of them for a tenant, as far as they are not its own already.
+
+        Raises:
+            ConflictError: one is another tenant's; nothing was claimed.
+        """
+        ...
+
+    def release(self, name: StripeName) -> TenantId | None:
+        """Let anybody claim it again; whose it was."""
         ...
 
 
@@ -405,8 +470,12 @@ class Metrics(Protocol):
         """Set what something is now."""
         ...
 
+    def flush(self) -> None:
+        """Write out what one invocation has noted, where that is how numbers leave."""
+        ...
+
     def exposition(self) -> tuple[str, str] | None:
-        """Content type and text of all of them, None where they are switched off."""
+        """Content type and text of all of them, None where no scraper is meant to read them."""
         ...
 
 
@@ -925,6 +994,10 @@ class Pushes(Protocol):
         """Which life of the store this is; raised by one after a restore from a backup."""
         ...
 
+    def announce_life(self, now: datetime) -> datetime:
+        """Note that the store's next life is to begin, and answer since when that is noted."""
+        ...
+
     def raise_incarnation(self) -> int:
         """Begin the store's next life and answer its number; no identifier is used again."""
         ...
@@ -951,6 +1024,10 @@ class PeriodCloses(Protocol):
 
     def unfinished(self) -> Iterator[PeriodClose]:
         """Every period that is closing, of all tenants."""
+        ...
+
+    def to_hold(self, now: datetime) -> Iterator[PeriodClose]:
+        """Those of them whose draft is to be held first by now (`period_close.held_from`)."""
         ...
 
     def store(self, close: PeriodClose) -> PeriodClose | None:
@@ -1052,6 +1129,8 @@ class Pass(NamedTuple):
     """Over all counters, not only changed ones."""
     after: str = ""
     """It goes on after this group, in the order of groups."""
+    must_return: bool = False
+    """Up to there something was left that only another look will find."""
 
 
 class Cursor(NamedTuple):
@@ -1081,6 +1160,71 @@ class WriterDesk(Protocol):
 
     def move_cursor(self, cursor: Cursor, fence: int) -> bool:
         """Keep the cursor, unless another writer has taken the lease since."""
+        ...
+
+
+class Exports(Protocol):
+    """Exports of the ledger to a bucket; they run for minutes to hours after they were begun.
+
+    Its methods raise `RetryableError` when the database cannot answer now.
+    """
+
+    def restorable(self) -> Span:
+        """The time that can be exported.
+
+        Raises:
+            SetupError: the ledger keeps no backups to export from.
+        """
+        ...
+
+    def begin(self, window: Window, at: datetime) -> str:
+        """Export a window's changes, or the ledger as it was `at` a moment; the export's name.
+
+        The same attempt at the same window is the same export, for eight hours.
+        """
+        ...
+
+    def status(self, export: str) -> ExportStatus:
+        """How far an export is."""
+        ...
+
+
+class ArchiveWindows(Protocol):
+    """Which windows of time were exported, or will be; `RetryableError` as everywhere."""
+
+    def all(self) -> list[Window]:
+        """Every window, in the order of time."""
+        ...
+
+    def add(self, window: Window) -> bool:
+        """Keep a new window; False when one with its start is there already."""
+        ...
+
+    def change(self, before: Window, after: Window) -> bool:
+        """Put `after` in the place of `before`; False when another run has changed it since."""
+        ...
+
+
+class CanaryApi(Protocol):
+    """The deployment's own public API, as the canary's tenant calls it.
+
+    Its methods raise `RetryableError` when it cannot be reached or cannot answer now, and
+    `SetupError` when it refuses the canary's key.
+    """
+
+    def send(self, slots: Sequence[Slot]) -> list[Taken]:
+        """Send each slot's event; what ingest answered about each, in order."""
+        ...
+
+    def daily(self, first: datetime, last: datetime) -> Mapping[date, Decimal]:
+        """What the counters hold of each day's slots, from `first` to `last`."""
+        ...
+
+    def stripe_difference(self, month: str) -> Decimal | None:
+        """What the month's latest report finds between ledger and Stripe that time will not mend.
+
+        None where the canary's customer is not told to Stripe, or there is no report yet.
+        """
         ...
 
 

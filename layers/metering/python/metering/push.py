@@ -335,7 +335,7 @@ class Held(StrEnum):
     """It came after the close of a period whose usage no invoice bills: a trial, or it is to be
     billed apart and there is no invoice that was too low by it."""
     INVOICE_UNKNOWN = "invoice_unknown"
-    """The period was cut short, and whether its invoice still takes usage is not known yet."""
+    """The period has ended, and whether its invoice still takes usage is not known yet."""
     BEFORE_MAPPING = "before_mapping"
     """The period had closed, and nothing of it was told, before its metric was mapped."""
 

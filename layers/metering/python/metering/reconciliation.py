@@ -130,6 +130,8 @@ UNEXPLAINED = frozenset(
     {Cause.COUNTER_WRONG, Cause.LOST_PUSH, Cause.FOREIGN_WRITER, Cause.INVOICE_DIFFERS}
 )
 """Causes that name what is wrong and not why: somebody has to find out."""
+DRIFT = UNEXPLAINED | {Cause.ASYNC_REJECTED, Cause.DUPLICATE, Cause.CLOCK_SHIFTED}
+"""Causes of numbers that differ though nothing is on its way between them any more."""
 
 
 class Status(StrEnum):
@@ -240,6 +242,12 @@ class Row:
     def difference(self) -> Decimal:
         """Ledger less Stripe; what Stripe was not asked counts as 0."""
         return EXACT.subtract(self.ledger, self.stripe or Decimal(0))
+
+    @property
+    def drift(self) -> Decimal:
+        """The greatest difference that time will not mend and nobody has settled, without sign."""
+        lasting = (one for one in self.findings if one.cause in DRIFT and not one.is_settled)
+        return max((abs(one.amount) for one in lasting), default=Decimal(0))
 
     @property
     def cause(self) -> str:

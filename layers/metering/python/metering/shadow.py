@@ -174,6 +174,11 @@ class ShadowCloses:
         """See `PeriodCloses.unfinished`."""
         return map(_later, self._closes.unfinished())
 
+    def to_hold(self, now: datetime) -> Iterator[PeriodClose]:
+        """None: a shadow's drafts are nobody's bills."""
+        log.debug("the shadow holds no draft at %s", now)
+        return iter(())
+
     def store(self, close: PeriodClose) -> PeriodClose | None:
         """Never: a shadow closes no period."""
         raise NotImplementedError(f"the shadow does not close {close.period}")

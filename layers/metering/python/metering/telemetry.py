@@ -4,21 +4,25 @@ Names follow the peer's where they fit. Labels are bounded: never a tenant, neve
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from metering.ingest import EventResult, Ingest, Status
-from metering.names import IdempotencyKey, TenantId
+from metering.event_result import EventResult, Status
+from metering.names import CustomerRef, IdempotencyKey, TenantId
+from metering.period import Span
+from metering.period_close import is_overdue
 from metering.reconciliation import UNEXPLAINED
 from metering.reconciliation import Status as RowStatus
 from metering.webhook import Taken, Webhook, WebhookRefusedError
 
 if TYPE_CHECKING:
-    from metering.ports import Clock, Metrics, Quarantine, Quarantined, Reports
+    from metering.ingest import Ingest
+    from metering.period_close import PeriodClose
+    from metering.ports import Clock, Metrics, PeriodCloses, Quarantine, Quarantined, Reports
     from metering.push import Role
     from metering.reconciliation import Report, Row
 
@@ -73,6 +77,9 @@ DEFINITIONS: dict[str, Definition] = {
     "cross_tenant_block_total": Definition(
         Kind.COUNT, "Requests that named another tenant than their key's.", _CALL
     ),
+    "rate_limited_total": Definition(
+        Kind.COUNT, "Requests refused because their tenant or address sent too many.", ("of",)
+    ),
     "scope_deny_total": Definition(Kind.COUNT, "Requests beyond their key's scopes.", _CALL),
     "stripe_webhooks_total": Definition(
         Kind.COUNT, "Events that Stripe delivered, by what became of them.", ("outcome",)
@@ -87,6 +94,33 @@ DEFINITIONS: dict[str, Definition] = {
         "Counters that a run of the writer could not tell to the last unit.",
         ("role", "reason"),
     ),
+    "oldest_unsent_usage_seconds": Definition(
+        Kind.GAUGE, "How long the oldest usage that Stripe has not accepted has waited."
+    ),
+    "oldest_unresolved_push_seconds": Definition(
+        Kind.GAUGE,
+        "How long ago the oldest push without a known outcome was first sent; at 23 hours it is"
+        " never sent again before Stripe was asked.",
+    ),
+    "late_usage_ends_in_seconds": Definition(
+        Kind.GAUGE,
+        "Until the first end of a billing period of which usage has waited for more than 15"
+        " minutes; 31 days where there is none.",
+    ),
+    "streams_stopped": Definition(
+        Kind.GAUGE, "Streams that tell Stripe nothing until a person has decided."
+    ),
+    "closes_held": Definition(
+        Kind.GAUGE, "Billing periods whose draft invoices are held because numbers differ."
+    ),
+    "closes_overdue": Definition(
+        Kind.GAUGE, "Billing periods that are not held and should have been closed by now."
+    ),
+    "runs_total": Definition(
+        Kind.COUNT,
+        "Runs of scheduled functions that came to their end and did what they are there for.",
+        ("function",),
+    ),
     "shadow_runs_failed_total": Definition(
         Kind.COUNT, "Runs of the shadow's writer that ended in an error."
     ),
@@ -99,6 +133,11 @@ DEFINITIONS: dict[str, Definition] = {
         "The greatest difference of the latest report made here, in the meter's unit.",
         ("meter",),
     ),
+    "reconciliation_drift_abs": Definition(
+        Kind.GAUGE,
+        "The greatest difference of the latest reports made here that time will not mend, in its"
+        " meter's unit; alarm above 0.",
+    ),
     "reconciliation_rows": Definition(
         Kind.GAUGE, "Rows of the latest reports made here that name a cause.", ("cause",)
     ),
@@ -107,6 +146,16 @@ DEFINITIONS: dict[str, Definition] = {
     ),
     "reconciliation_repairs_total": Definition(
         Kind.COUNT, "Differences that runs put right.", ("cause",)
+    ),
+    "canary_lag_seconds": Definition(
+        Kind.GAUGE, "From the acceptance of the canary's event until its counter held it."
+    ),
+    "canary_difference": Definition(
+        Kind.GAUGE, "What the canary's counters hold less what it sent; alarm unless 0."
+    ),
+    "archive_lag_seconds": Definition(Kind.GAUGE, "How old the end of the ledger's archive is."),
+    "archive_exports_failed_total": Definition(
+        Kind.COUNT, "Exports of the ledger that failed; each is repeated."
     ),
 }
 
@@ -121,6 +170,9 @@ class NoMetrics:
         """Nothing is kept."""
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Nothing is kept."""
+
+    def flush(self) -> None:
         """Nothing is kept."""
 
     def exposition(self) -> tuple[str, str] | None:
@@ -140,7 +192,7 @@ _NAME_OF = {
 class CountedIngest:
     """Ingest, with a note of what became of each request's events."""
 
-    def __init__(self, ingest: Ingest, metrics: "Metrics", clock: "Clock") -> None:
+    def __init__(self, ingest: "Ingest", metrics: "Metrics", clock: "Clock") -> None:
         self._ingest = ingest
         self._metrics = metrics
         self._clock = clock
@@ -231,12 +283,60 @@ class CountedWebhook:
         self._metrics.count("stripe_webhooks_total", outcome=outcome)
 
 
+_BACKLOG = {
+    "oldest_unsent_s": "oldest_unsent_usage_seconds",
+    "oldest_unresolved_s": "oldest_unresolved_push_seconds",
+    "ends_in_s": "late_usage_ends_in_seconds",
+    "stopped": "streams_stopped",
+}
+
+
 def count_run(metrics: "Metrics", told: Mapping[str, Any], role: "Role") -> None:
-    """Note what a run of the writer told Stripe, and what it held back."""
+    """Note what a run of the writer told Stripe, what it held back, and what still waits."""
     for answer, number in told.get("answers", {}).items():
         metrics.count("pushes_total", number, role=role, answer=answer)
     for reason, number in told.get("held", {}).items():
         metrics.count("pushes_held_total", number, role=role, reason=reason)
+    if role == "primary" and "skipped" not in told:
+        for name, value in told["backlog"].items():
+            metrics.gauge(_BACKLOG[name], value)
+        metrics.count("runs_total", function="writer")
+
+
+class CountedCloses:
+    """The ends of billing periods, with a note of how those stand that are not closed."""
+
+    def __init__(self, closes: "PeriodCloses", metrics: "Metrics", clock: "Clock") -> None:
+        self._closes = closes
+        self._metrics = metrics
+        self._clock = clock
+
+    def of(self, tenant: TenantId, customer: CustomerRef, period: Span) -> "PeriodClose | None":
+        """See `PeriodCloses.of`."""
+        return self._closes.of(tenant, customer, period)
+
+    def of_month(self, tenant: TenantId, month: str) -> Iterator["PeriodClose"]:
+        """See `PeriodCloses.of_month`."""
+        return self._closes.of_month(tenant, month)
+
+    def unfinished(self) -> Iterator["PeriodClose"]:
+        """See `PeriodCloses.unfinished`; noted when all were read."""
+        held = overdue = 0
+        now: datetime = self._clock.now()
+        for close in self._closes.unfinished():
+            held += close.is_held
+            overdue += is_overdue(close, now)
+            yield close
+        self._metrics.gauge("closes_held", held)
+        self._metrics.gauge("closes_overdue", overdue)
+
+    def to_hold(self, now: datetime) -> Iterator["PeriodClose"]:
+        """See `PeriodCloses.to_hold`."""
+        return self._closes.to_hold(now)
+
+    def store(self, close: "PeriodClose") -> "PeriodClose | None":
+        """See `PeriodCloses.store`."""
+        return self._closes.store(close)
 
 
 class CountedReports:
@@ -246,6 +346,7 @@ class CountedReports:
         self._reports = reports
         self._metrics = metrics
         self._rows_by_cause: dict[tuple[TenantId, str], Counter[str]] = {}
+        self._drifts: dict[tuple[TenantId, str], Decimal] = {}
 
     def save(self, report: "Report") -> None:
         """See `Reports.save`."""
@@ -257,6 +358,9 @@ class CountedReports:
             worst[name] = max(worst.get(name, Decimal(0)), abs(row.difference))
         for meter, difference in worst.items():
             self._metrics.gauge("reconciliation_diff_abs", float(difference), meter=meter)
+        drift = max((row.drift for row in report.rows), default=Decimal(0))
+        self._drifts[report.tenant, report.month] = drift
+        self._metrics.gauge("reconciliation_drift_abs", float(max(self._drifts.values())))
         self._note_causes(report)
 
     def _note_causes(self, report: "Report") -> None:

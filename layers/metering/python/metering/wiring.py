@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from metering.advance import World
     from metering.aggregator import Aggregator
     from metering.apart import ApartPorts
+    from metering.archive import Archiver
     from metering.auth import Authenticator, KeyIssuer
+    from metering.canary import Canary
     from metering.cancellation import Cancellation
     from metering.closing import Closing
     from metering.corrections import Corrections
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from metering.event_list import EventList
     from metering.ingest import TakesEvents
     from metering.ingest_queue import IngestQueue
+    from metering.key_admin import KeyAdmin
     from metering.lane_folder import LaneFolder
+    from metering.rate_limit import RateLimit
     from metering.read_budget import ReadBudget
     from metering.readiness import Readiness
     from metering.rebuild import Rebuilder
@@ -237,8 +241,14 @@ class Wiring:
     def authenticator(self) -> "Authenticator":
         """Finds out who calls."""
         from metering.auth import Authenticator
+        from metering.failed_keys import FailedKeys
 
-        return Authenticator(self.api_keys, self.clock, required=self.config.auth)
+        return Authenticator(
+            self.api_keys,
+            self.clock,
+            required=self.config.auth,
+            failures=FailedKeys(self.config.failed_keys_a_minute),
+        )
 
     @cached_property
     def key_issuer(self) -> "KeyIssuer":
@@ -246,6 +256,43 @@ class Wiring:
         from metering.auth import KeyIssuer
 
         return KeyIssuer(self.api_keys, self.clock, self.machine.token_bytes)
+
+    @cached_property
+    def key_admin(self) -> "KeyAdmin":
+        """What a tenant's people do with its API keys."""
+        from metering.key_admin import KeyAdmin
+
+        return KeyAdmin(self.api_keys, self.key_issuer, self.clock)
+
+    @cached_property
+    def tenant_rates(self) -> "ports.TenantRates":
+        """What tenants may send, and have sent lately."""
+        from metering.adapters.dynamodb.tenant_rates import DynamoTenantRates
+
+        return DynamoTenantRates(self.dynamodb, self.config, self.clock)
+
+    @cached_property
+    def event_rate(self) -> "RateLimit":
+        """How many events each tenant may send."""
+        from metering.rate_limit import RateKind, RateLimit
+
+        default = self.config.tenant_events_a_second
+        return RateLimit(RateKind.EVENTS, default, self.tenant_rates, self.clock)
+
+    @cached_property
+    def request_rate(self) -> "RateLimit":
+        """How many requests each tenant may send to all routes but ingest."""
+        from metering.rate_limit import RateKind, RateLimit
+
+        default = self.config.tenant_requests_a_second
+        return RateLimit(RateKind.REQUESTS, default, self.tenant_rates, self.clock)
+
+    @cached_property
+    def stripe_claims(self) -> "ports.StripeClaims":
+        """Which tenant an object at Stripe belongs to."""
+        from metering.adapters.dynamodb.stripe_claims import DynamoStripeClaims
+
+        return DynamoStripeClaims(self.dynamodb, self.config)
 
     # --- reading ---
 
@@ -290,11 +337,15 @@ class Wiring:
 
     @cached_property
     def metrics(self) -> "ports.Metrics":
-        """The process's numbers, shared by its wirings."""
+        """Numbers for operators; those for a scraper are the process's, shared by its wirings."""
         from metering.telemetry import NO_METRICS
 
-        if not self.config.metrics:
+        if self.config.metrics == "off":
             return NO_METRICS
+        if self.config.metrics == "emf":
+            from metering.adapters.emf import EmfMetrics
+
+            return EmfMetrics(self.config.deployment)
         from metering.adapters.prometheus import process_metrics
 
         return process_metrics()
@@ -431,8 +482,10 @@ class Wiring:
     def period_closes(self) -> "ports.PeriodCloses":
         """The ends of billing periods."""
         from metering.adapters.dynamodb.period_closes import DynamoPeriodCloses
+        from metering.telemetry import CountedCloses
 
-        return DynamoPeriodCloses(self.dynamodb, self.config)
+        closes = DynamoPeriodCloses(self.dynamodb, self.config)
+        return CountedCloses(closes, self.metrics, self.clock)
 
     @cached_property
     def webhook(self) -> "CountedWebhook":
@@ -666,6 +719,41 @@ class Wiring:
         )
         reports, budget = self.shadow_reports, self.shadow_read_budget
         return Reconciler(sources, reports, None, budget, threads=self.machine.threads)
+
+    # --- operations ---
+
+    @cached_property
+    def canary(self) -> "Canary | None":
+        """Checks the whole way by a customer of known usage; None where it is switched off.
+
+        Raises:
+            SetupError: its key would be sent as plain text.
+        """
+        if not self.config.canary_api_url or not (
+            self.config.canary_key or self.config.canary_key_name
+        ):
+            return None
+        from metering.adapters.canary_api import HttpsCanaryApi
+        from metering.canary import Canary
+
+        api = HttpsCanaryApi(self.config, self.clock)
+        return Canary(api, self.metrics, self.clock, self.machine)
+
+    @cached_property
+    def archiver(self) -> "Archiver | None":
+        """Exports the ledger, window by window; None where it is switched off."""
+        if not self.config.archive_bucket:
+            return None
+        from metering.adapters.dynamodb.archive_windows import DynamoArchiveWindows
+        from metering.adapters.dynamodb.exports import DynamoExports
+        from metering.archive import Archiver
+
+        return Archiver(
+            DynamoExports(self.dynamodb, self.table("events"), self.config.archive_bucket),
+            DynamoArchiveWindows(self.dynamodb, self.config),
+            self.metrics,
+            self.clock,
+        )
 
 
 _current: Wiring | None = None

@@ -16,6 +16,7 @@ from math import ceil
 from typing import Any
 
 from metering.advance import Advance, Life, World
+from metering.backlog import backlog_of
 from metering.errors import InvariantBrokenError
 from metering.ports import Cursor, Pass, SetupError, WriterDesk
 from metering.pusher import Happenings, Pauses
@@ -104,6 +105,7 @@ class _Run:
         self._pool = pool
         self._pauses = Pauses(world.pushes, world.clock)
         self._happenings = Happenings()
+        self._looked_from = world.clock.now()
 
     def summary(self) -> dict[str, Any]:
         """Do the run's work and tell of it."""
@@ -111,8 +113,11 @@ class _Run:
         happenings = self._happenings
         if happenings.failed:
             raise InvariantBrokenError(f"{happenings.failed} counters met a bug; see the log")
-        still_open = sum(1 for stream in self._world.pushes.in_need() if stream.open)
+        in_need = self._world.pushes.in_need()
+        backlog = backlog_of(in_need, self._looked_from, self._world.clock.now())
+        still_open = sum(1 for stream in in_need if stream.open)
         told = happenings.told() | {"open": still_open, "complete": is_complete}
+        told["backlog"] = backlog.told()
         log.info("writer run: %s", told)
         return told
 
@@ -131,6 +136,8 @@ class _Run:
         # periods that no sweep sees any more is looked for as far back as a sweep would look.
         cursor = former or Cursor(now - SWEPT_AFTER_CLOSE, now - SWEEP_EVERY)
         current = cursor.unfinished or _next_pass(cursor, now)
+        # Before the first pass that came to its end nothing is known to wait.
+        self._looked_from = former.looked_from if former else now
         needy = needy_work(self._world.pushes.in_need(), self._world.settings)
         if not self._deal_with(groups(needy, self._world.settings), _stay):
             return False
@@ -139,7 +146,9 @@ class _Run:
         move_on = partial(self._move_on, cursor, current)
         if not self._deal_with([one for one in rest if one.order > current.after], move_on):
             return False
-        self._desk.move_cursor(self._after(cursor, current, until), self._fence)
+        after = self._after(cursor, current, until)
+        self._desk.move_cursor(after, self._fence)
+        self._looked_from = after.looked_from
         return True
 
     def _work(self, cursor: Cursor, current: Pass, now: datetime) -> Changed:
@@ -178,15 +187,20 @@ class _Run:
         return self._remaining() > RESERVE
 
     def _move_on(self, cursor: Cursor, current: Pass, after: str) -> None:
-        moved = cursor._replace(unfinished=current._replace(after=after))
-        self._desk.move_cursor(moved, self._fence)
+        # Whoever resumes the pass skips what was left here, and must not take it for dealt with.
+        left = current._replace(after=after, must_return=self._must_return(current))
+        self._desk.move_cursor(cursor._replace(unfinished=left), self._fence)
 
     def _after(self, cursor: Cursor, current: Pass, until: datetime) -> Cursor:
         """Where the next pass begins; changes that still need another look stay in its sight."""
         swept = current.began_at if current.is_sweep else cursor.swept_from
         dealt_with = min(until, current.began_at)
-        looked = cursor.looked_from if self._happenings.must_return else dealt_with
+        looked = cursor.looked_from if self._must_return(current) else dealt_with
         return Cursor(looked, swept)
+
+    def _must_return(self, current: Pass) -> bool:
+        """Whether the pass left something, in this run or in one that died before its end."""
+        return current.must_return or self._happenings.must_return
 
 
 def _next_pass(cursor: Cursor, now: datetime) -> Pass:

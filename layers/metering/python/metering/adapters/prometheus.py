@@ -52,6 +52,9 @@ class PrometheusMetrics:
         assert isinstance(series, Gauge), f"{name} is no gauge"
         series.set(value)
 
+    def flush(self) -> None:
+        """Nothing leaves by itself: a scraper comes for it."""
+
     def exposition(self) -> tuple[str, str] | None:
         """Content type and text."""
         return CONTENT_TYPE_LATEST, generate_latest(self._source()).decode()

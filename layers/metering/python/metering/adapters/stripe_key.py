@@ -5,9 +5,8 @@ from functools import cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-import boto3
-
-from metering.config import Config
+from metering.adapters import aws
+from metering.config import SECRET_NOT_SET, Config
 from metering.ports import SetupError
 from metering.push import Mode
 
@@ -48,6 +47,13 @@ class StripeKey:
         if not self.is_set:
             raise SetupError(self.missing)
         key = self.text or _secret(self.secret_name)
+        if key == SECRET_NOT_SET:
+            forget_secret()
+            raise SetupError(
+                f"the secret {self.secret_name} is not set yet: put Stripe's key in with `aws"
+                f" secretsmanager put-secret-value --secret-id {self.secret_name} --secret-string"
+                " rk_...`"
+            )
         mode = mode_of(key)
         if self.only not in {None, mode}:
             raise SetupError(
@@ -100,11 +106,12 @@ def _check_destination(mode: Mode, api_base: str | None) -> None:
             " use a test key, or unset STRIPE_API_BASE"
         )
     address = urlsplit(api_base)
-    if address.scheme != "https" and not _is_loopback(address.hostname or ""):
+    if address.scheme != "https" and not is_loopback(address.hostname or ""):
         raise SetupError(f"STRIPE_API_BASE must be https, or on loopback, not {api_base}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host stays on this machine."""
     if host == "localhost":
         return True
     try:
@@ -115,7 +122,7 @@ def _is_loopback(host: str) -> bool:
 
 @cache
 def _secret(name: str) -> str:
-    secrets = boto3.client("secretsmanager")
+    secrets = aws.client("secretsmanager")
     return str(secrets.get_secret_value(SecretId=name)["SecretString"]).strip()
 
 

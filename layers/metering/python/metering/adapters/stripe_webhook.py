@@ -6,10 +6,9 @@ The `stripe` SDK is not imported here, so that a function that needs none of it 
 import re
 from datetime import timedelta
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from metering.adapters import stripe_key
+from metering.adapters import aws, stripe_key
 from metering.adapters.dynamodb.refusals import is_not_now
 from metering.cache import ShortCache
 from metering.config import Config
@@ -66,7 +65,7 @@ def read_secrets(text: str, where: str) -> tuple[str, ...]:
 
 def _stored(name: str) -> str:
     try:
-        answer = boto3.client("secretsmanager").get_secret_value(SecretId=name)
+        answer = aws.client("secretsmanager").get_secret_value(SecretId=name)
     except (BotoCoreError, ClientError) as error:
         if is_not_now(error):
             raise RetryableError(f"Secrets Manager cannot answer now: {error}") from error

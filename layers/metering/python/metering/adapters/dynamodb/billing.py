@@ -278,13 +278,32 @@ class DynamoPushes:
         item = self._get(INCARNATION_KEY)
         return int(item["number"]["N"]) if item else 0
 
+    def announce_life(self, now: datetime) -> datetime:
+        """See `Pushes.announce_life`.
+
+        A note of more than a day ago is of another restore: it came with the backup.
+        """
+        item = self._get(INCARNATION_KEY) or {}
+        noted = times.from_text(item["announced_at"]["S"]) if "announced_at" in item else None
+        if noted is not None and now - DAY <= noted <= now:
+            return noted
+        with retryable():
+            self._client.update_item(
+                TableName=self._table,
+                Key=INCARNATION_KEY,
+                UpdateExpression="SET announced_at = :now, #number = if_not_exists(#number, :zero)",
+                ExpressionAttributeNames={"#number": "number"},
+                ExpressionAttributeValues={":now": {"S": times.to_text(now)}, ":zero": {"N": "0"}},
+            )
+        return now
+
     def raise_incarnation(self) -> int:
         """See `Pushes.raise_incarnation`."""
         with retryable():
             answer = self._client.update_item(
                 TableName=self._table,
                 Key=INCARNATION_KEY,
-                UpdateExpression="ADD #number :one",
+                UpdateExpression="ADD #number :one REMOVE announced_at",
                 ExpressionAttributeNames={"#number": "number"},
                 ExpressionAttributeValues={":one": {"N": "1"}},
                 ReturnValues="UPDATED_NEW",

@@ -92,10 +92,11 @@ def _cursor_attributes(cursor: Cursor) -> dict[str, Any]:
         "swept_from": {"S": times.to_text(cursor.swept_from)},
     }
     if cursor.unfinished is not None:
-        began_at, is_sweep, after = cursor.unfinished
+        began_at, is_sweep, after, must_return = cursor.unfinished
         attributes["began_at"] = {"S": times.to_text(began_at)}
         attributes["is_sweep"] = {"BOOL": is_sweep}
         attributes["after"] = {"S": after}
+        attributes["must_return"] = {"BOOL": must_return}
     return attributes
 
 
@@ -109,4 +110,6 @@ def _read_cursor(item: Mapping[str, Any]) -> Cursor:
 
 def _read_pass(item: Mapping[str, Any]) -> Pass:
     began_at = times.from_text(item["began_at"]["S"])
-    return Pass(began_at, item["is_sweep"]["BOOL"], item["after"]["S"])
+    # One that was left before this was written down may have left something, too.
+    must_return = item.get("must_return", {"BOOL": True})["BOOL"]
+    return Pass(began_at, item["is_sweep"]["BOOL"], item["after"]["S"], must_return)
