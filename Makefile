@@ -5,6 +5,8 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 BIN := .venv/bin
 RUN := $(BIN)/python -m local
+OPERATE := $(BIN)/python -m infra.operate
+named = $(or $(ENV),$(error say which deployment: make $(1) ENV=dev))
 
 export UV_VERSION := 0.13.8
 
@@ -58,9 +60,50 @@ month: setup  ## Live through a simulated month with faults and check every numb
 bench: setup  ## Measure functions and the whole stack (ARGS="--only stripe" for a part, --quick)
 	@$(RUN) bench $(ARGS)
 
+.PHONY: cost
+cost: setup  ## Measure, and say dollars per million events (ARGS="--events 50m --customers 2000")
+	@$(RUN) cost $(ARGS)
+
+.PHONY: scale
+scale: .venv/.ready  ## What 1 k to 1 M events/s need, and where the design ends
+	@$(BIN)/python -m infra.scale $(ARGS)
+
 .PHONY: storm
 storm: setup  ## Push to Stripe among faults and crashes, exact to the unit (ARGS="--pushes 10000")
 	@$(RUN) storm $(ARGS)
+
+# --- deploying -----------------------------------------------------------------------------------
+
+.PHONY: assets
+assets: .venv/.deploy  ## Build what Lambda gets, without Docker (ARGS="--platform x86_64")
+	@$(BIN)/python -m infra.packaging $(ARGS)
+
+.PHONY: synth
+synth: setup-deploy  ## Write the CloudFormation templates to build/cdk.out (ENV=prod; no credentials)
+	@npx cdk synth --quiet -c env=$(or $(ENV),dev) $(ARGS)
+
+# An estimate of another month than this: COST="--events 50m --customers 2000 --metrics 3".
+COST ?= --events 10m
+
+.PHONY: preflight
+preflight: setup  ## Say what a deployment needs and is not there, and how to fix it (ENV=dev)
+	@$(OPERATE) preflight --env $(call named,preflight)
+
+.PHONY: deploy
+deploy: preflight .venv/.deploy  ## Deploy to your AWS account, after checks and an estimate (ENV=dev)
+	@$(BIN)/python -m infra.packaging
+	@$(RUN) cost --measured infra/cost/measured.toml $(COST)
+	@mkdir -p build
+	@npx cdk deploy --all -c env=$(ENV) --outputs-file build/outputs-$(ENV).json
+	@$(OPERATE) outputs --env $(ENV)
+
+.PHONY: smoke
+smoke: setup  ## Send events to a deployment and read them back (ENV=dev, STRIPEMETER_KEY=sm_...)
+	@$(OPERATE) smoke --env $(call named,smoke) $(ARGS)
+
+.PHONY: destroy
+destroy: .venv/.deploy node_modules/.ready  ## Remove a deployment (ENV=dev; ENV=prod CONFIRM=prod)
+	@$(OPERATE) destroy --env $(call named,destroy) --confirm "$(CONFIRM)"
 
 # --- checking ------------------------------------------------------------------------------------
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 RECEIVE_MAX = 10
 """The most that one call receives or deletes."""
-VISIBILITY_FACTOR = 6
-"""AWS asks for a visibility timeout of six times the function's."""
 POLL_S = 0.25
 
 log = logging.getLogger(__name__)
@@ -77,7 +75,7 @@ def create_queue(sqs: "SQSClient", queue: Queue, *, timeout_s: int, prefix: str 
     made = sqs.create_queue(
         QueueName=prefix + queue.name,
         Attributes={
-            "VisibilityTimeout": str(timeout_s * VISIBILITY_FACTOR),
+            "VisibilityTimeout": str(queue.visibility_s(timeout_s=timeout_s)),
             "RedrivePolicy": json.dumps(redrive),
         },
     )

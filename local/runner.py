@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from infra.deployments import Deployment
+from infra.environment import ONLY_ON_AWS, environment_of
 from infra.functions import FUNCTIONS, Function, Http, Queue, Schedule, TableStream
 from local import dynamodb_local, queues, stream_reader
 from local.checkpoints import Checkpoints
@@ -35,6 +37,17 @@ BATCHING_WINDOW_S = 0.25
 SWITCH_INTERVAL_S = 0.001
 """Python hands the interpreter on after 5 ms by default, which a request would feel as delay."""
 STRIPE_KEY = "sk_test_local"
+LOCAL = Deployment(
+    "local",
+    keeps_data=False,
+    log_days=1,
+    event_index=True,
+    # DynamoDB Local has no partitions that an index could spread over.
+    event_index_shards=1,
+    # The stand-in rations no reads.
+    stripe_reads_a_month=1_000_000_000,
+)
+"""What a deployment to this machine would say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +69,8 @@ class RunnerSettings:
 
 
 def function_environment(settings: RunnerSettings, queue_url: str) -> dict[str, str]:
-    """The environment variables that CDK would set, for the local services."""
-    return {
+    """The environment variables that CDK would set, and instead of some those of the services."""
+    return deployed_environment() | {
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_DEFAULT_REGION": REGION,
@@ -74,14 +87,16 @@ def function_environment(settings: RunnerSettings, queue_url: str) -> dict[str, 
         "AUTH": "on" if settings.auth else "off",
         "METRICS": "prometheus",
         "SETTINGS_CACHE_S": "2",
-        # DynamoDB Local has no partitions that an index could spread over.
-        "EVENT_INDEX_SHARDS": "1",
-        # The stand-in rations no reads.
-        "STRIPE_READS_A_MONTH": "1000000000",
         # Still longer than the epoch's cache and than an ingest call with its retries.
         "REBUILD_LEAD_S": "5",
         "REBUILD_SETTLE_S": "20",
     }
+
+
+def deployed_environment() -> dict[str, str]:
+    """What a deployment sets, of all functions together: here they share one process."""
+    told = [environment_of(function, LOCAL) for function in LOCAL.functions]
+    return {name: value for one in told for name, value in one.items() if name not in ONLY_ON_AWS}
 
 
 class Runner:

@@ -162,7 +162,7 @@ def test_a_response_that_reports_nothing_means_success(answer: Any) -> None:
 def test_the_queue_is_set_up_as_on_aws(mapped: Mapped) -> None:
     answer = mapped.sqs.get_queue_attributes(QueueUrl=mapped.url, AttributeNames=["All"])
 
-    assert answer["Attributes"]["VisibilityTimeout"] == "180"
+    assert answer["Attributes"]["VisibilityTimeout"] == "185"
     redrive = json.loads(answer["Attributes"]["RedrivePolicy"])
     assert redrive["maxReceiveCount"] == 5
     assert redrive["deadLetterTargetArn"].endswith("usage-events-dead")

@@ -49,3 +49,11 @@ def test_the_index_of_decisions_lists_each_of_them() -> None:
 
     assert [name for _, name in listed] == sorted(path.name for path in folder.glob("0*.md"))
     assert all(name.startswith(number) for number, name in listed)
+
+
+def test_every_file_of_the_cdk_app_has_a_line_of_its_own() -> None:
+    page = (PROJECT / "docs/aws.md").read_text()
+    named = set(re.findall(r"`(\w+\.py)`", page[page.index("## The files") :]))
+
+    files = {path.name for path in (PROJECT / "infra/cdk").glob("*.py")} - {"__init__.py"}
+    assert named == files
