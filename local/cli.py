@@ -90,6 +90,17 @@ def stripe(context: typer.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "local.stripe", *context.args])  # noqa: S606 (becomes it)
 
 
+@main.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+    epilog="Example:  stripemeter tenant create acme --env dev",
+)
+def tenant(context: typer.Context) -> None:
+    """Make tenants of a deployment on AWS, their keys and limits (stripemeter tenant --help)."""
+    operate = [sys.executable, "-m", "infra.operate", "tenant", *context.args]
+    os.execv(sys.executable, operate)  # noqa: S606 (becomes it)
+
+
 @main.command(epilog="Examples:  stripemeter demo   |   stripemeter demo --input access.log.gz")
 def demo(
     log: Annotated[
@@ -129,6 +140,60 @@ def bench(
     except ValueError as unknown:
         raise typer.BadParameter(f"{unknown}; there are: {', '.join(Part)}") from None
     raise typer.Exit(run(parts, quick=quick))
+
+
+@main.command(
+    epilog="Examples:  stripemeter cost   |   stripemeter cost --events 50m --batch 100"
+    " --customers 2000 --metrics 3 --event-index"
+)
+def cost(  # noqa: PLR0913, PLR0917 (the flags of one command)
+    events: Annotated[
+        str | None, typer.Option(help="Show a month of so many events: 800k, 50m, 2b.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Events a request or message.")] = 100,
+    customers: Annotated[int, typer.Option(min=1, help="How many use something.")] = 1000,
+    metrics: Annotated[int, typer.Option(min=1, help="Metrics of each customer.")] = 1,
+    event_index: Annotated[bool, typer.Option("--event-index", help="Events are listed.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Events come by SQS.")] = False,
+    even: Annotated[bool, typer.Option("--even", help="All customers use alike.")] = False,
+    shards: Annotated[int, typer.Option(min=1, help="Of the ledger's stream.")] = 4,
+    sync: Annotated[int, typer.Option(min=60, help="Seconds between the writer's runs.")] = 60,
+    reconcile: Annotated[int, typer.Option(min=60, help="And between the reconciler's.")] = 3600,
+    kept: Annotated[int, typer.Option(min=1, help="Months of events in the ledger.")] = 1,
+    provisioned: Annotated[
+        bool, typer.Option("--provisioned", help="The ledger's units are paid by the hour.")
+    ] = False,
+    measured: Annotated[
+        Path | None, typer.Option(exists=True, help="Measure nothing: take this file's figures.")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep what was measured in this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Measure what the functions take, and tell what that costs on AWS."""
+    from infra.cost.month import Workload
+    from local.costs.command import amount, run
+
+    workload = None
+    if events is not None:
+        try:
+            number = amount(events)
+        except ValueError as trouble:
+            raise typer.BadParameter(str(trouble)) from None
+        workload = Workload(
+            events=number,
+            batch=batch,
+            customers=customers,
+            metrics=metrics,
+            event_index=event_index,
+            queue=queue,
+            shards=shards,
+            sync_s=sync,
+            reconcile_s=reconcile,
+            even=even,
+            kept_months=kept,
+            provisioned=provisioned,
+        )
+    raise typer.Exit(run(workload, measured=measured, save=save, as_json=as_json))
 
 
 @main.command(epilog="Example:  stripemeter storm --pushes 10000 --seed 1")

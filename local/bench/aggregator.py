@@ -36,8 +36,8 @@ def measure(size: Size) -> None:
 
 def _measure(table: Table, size: Size, wiring: Wiring) -> None:
     many, few = size.of(AGGREGATED), size.of(SMALL_BATCHES)
-    customers = _skewed(many + few)
-    entries = [_record(number, customers[number]) for number in range(many)]
+    customers = skewed(many + few)
+    entries = [record(number, customers[number]) for number in range(many)]
     cpu, wall = cpu_and_wall(lambda: fold(entries, 500))
     table.add_row(
         f"batches of 500 over {COUNTERS} counters",
@@ -45,7 +45,7 @@ def _measure(table: Table, size: Size, wiring: Wiring) -> None:
         "10,000",
     )
     with _counted_writes(wiring) as written:
-        fold((_record(many + number, customers[many + number]) for number in range(few)), 60)
+        fold((record(many + number, customers[many + number]) for number in range(few)), 60)
     units = _units_of_a_lane(wiring)
     table.add_row(
         f"batches of 60 over {COUNTERS} counters: write units per event",
@@ -55,13 +55,14 @@ def _measure(table: Table, size: Size, wiring: Wiring) -> None:
     )
 
 
-def _skewed(number: int) -> list[int]:
+def skewed(number: int) -> list[int]:
     """Customers with the skew of real traffic: the first has 35 %, five have 78 %, ten 90 %."""
     shares = [0.35, *[0.43 / 4] * 4, *[0.12 / 5] * 5, *[0.10 / 15] * 15]
     return random.Random(1).choices(range(COUNTERS), shares, k=number)  # noqa: S311 (no secret)
 
 
-def _record(number: int, customer: int, *, is_late: bool = False) -> Record:
+def record(number: int, customer: int, *, is_late: bool = False) -> Record:
+    """What the stream tells of the `number`-th event, of one of the customers."""
     at = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"  # noqa: TID251
     image = {
         "pk": {"S": f"5:bench{number}"},
@@ -113,9 +114,9 @@ def _units_of_a_lane(wiring: Wiring) -> Decimal:
 
 def _measure_late(table: Table, size: Size) -> None:
     events, counters = size.of(LATE_EVENTS), size.of(LATE_COUNTERS)
-    late = [_record(number, number % counters) for number in range(events)]
+    late = [record(number, number % counters) for number in range(events)]
     _, first = cpu_and_wall(lambda: fold(late, BATCH))
-    again = [_record(number + events, number % counters, is_late=True) for number in range(events)]
+    again = [record(number + events, number % counters, is_late=True) for number in range(events)]
     _, second = cpu_and_wall(lambda: fold(again, BATCH))
     table.add_row(
         f"{events:,} late events over {counters:,} counters, wall",

@@ -56,9 +56,11 @@ class Cost:
 class Billed:
     """A tenant with customers at Stripe."""
 
-    def __init__(self, deployed: Deployment, stand_in: StandIn) -> None:
+    def __init__(
+        self, deployed: Deployment, stand_in: StandIn, told: Mapping[str, str] | None = None
+    ) -> None:
         self._wiring = deployed.wiring
-        self._environment = deployed.environment
+        self._environment = deployed.environment | dict(told or {})
         self._dynamodb = deployed.dynamodb
         self.stand_in = stand_in
         self._stripe = stripe.StripeClient(STRIPE_KEY, base_addresses=stand_in.base_addresses())
@@ -158,8 +160,11 @@ class Billed:
 
 
 @contextmanager
-def billed(*, reads_a_month: int) -> Iterator[Billed]:
-    """Empty tables, and a stand-in whose summaries show what it was told at once."""
+def billed(*, reads_a_month: int, told: Mapping[str, str] | None = None) -> Iterator[Billed]:
+    """Empty tables, and a stand-in whose summaries show what it was told at once.
+
+    Functions' processes are `told` more of their environment than this one.
+    """
     settings = Settings(summary_delay_s=0)
     with (
         server.running(settings=settings) as stand_in,
@@ -170,7 +175,7 @@ def billed(*, reads_a_month: int) -> Iterator[Billed]:
             STRIPE_READS_A_MONTH=str(reads_a_month),
         ) as deployed,
     ):
-        yield Billed(deployed, stand_in)
+        yield Billed(deployed, stand_in, told)
 
 
 def together(costs: Sequence[Cost]) -> Cost:

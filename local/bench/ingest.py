@@ -35,14 +35,14 @@ def _measure(table: Table, size: Size, wiring: Wiring, event_index: str) -> None
     key = wiring.key_issuer.create_key(TenantId("bench"), [Scope.EVENTS_WRITE]).text
 
     def send(requests: Sequence[dict[str, Any]]) -> None:
-        for request in requests:
-            answer = handler(request, None)
+        for one in requests:
+            answer = handler(one, None)
             assert answer["statusCode"] == 200, answer  # noqa: PLR2004
 
     index = "with" if event_index == "on" else "without"
     for batch, full, target in ((100, REQUESTS, 0.12), (1, SINGLES, 1.2)):
         number = size.of(full)
-        requests = [_request(key, batch) for _ in range(number + WARMING)]
+        requests = [request(key, batch) for _ in range(number + WARMING)]
         send(requests[:WARMING])
         cpu, wall = cpu_and_wall(lambda rest=requests[WARMING:]: send(rest))  # type: ignore[misc]
         events = number * batch
@@ -53,18 +53,23 @@ def _measure(table: Table, size: Size, wiring: Wiring, event_index: str) -> None
         )
 
 
-def _request(key: str, batch: int) -> dict[str, Any]:
-    events = [_sent_event(next(_numbers)) for _ in range(batch)]
+def request(key: str, batch: int) -> dict[str, Any]:
+    """What API Gateway hands over of a request with so many new events."""
+    events = [sent_event(next(_numbers)) for _ in range(batch)]
     return {
         "headers": {"authorization": f"Bearer {key}", "content-type": "application/json"},
         "queryStringParameters": {},
-        "requestContext": {"requestId": "bench", "http": {"method": "POST"}},
+        "requestContext": {
+            "requestId": "bench",
+            "http": {"method": "POST", "sourceIp": "127.0.0.1"},
+        },
         "body": json.dumps({"events": events}),
         "isBase64Encoded": False,
     }
 
 
-def _sent_event(number: int) -> dict[str, Any]:
+def sent_event(number: int) -> dict[str, Any]:
+    """An event as a client sends it: a resource, no `meta`, a key of its own."""
     return {
         "tenantId": "bench",
         "metric": "api_calls",

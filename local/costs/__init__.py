@@ -1,0 +1,1 @@
+"""`make cost`: measure what the functions take, and tell what that costs on AWS."""
