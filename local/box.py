@@ -1,9 +1,8 @@
 """The one box that `make dev` prints: where everything is and what to try first."""
 
 from rich.console import Console
-from rich.panel import Panel
-from rich.table import Table
 
+from infra.operate.box import print_box
 from local.stack import DEMO_CUSTOMER, DEMO_TENANT, Stack, StackSettings
 
 _FIRST_CALL = """\
@@ -15,15 +14,10 @@ curl -s {api}/v1/events/ingest -H 'content-type: application/json' -d '{{"events
 
 def show(stack: Stack, settings: StackSettings, *, console: Console | None = None) -> None:
     """Print the box for a running stack."""
-    out = console or Console(highlight=False)
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(stack, settings):
-        facts.add_row(f"[bold]{name}[/]", value)
-    out.print(Panel(facts, title="StripeMeter, local only, not for production", expand=False))
-    # Outside the box, so that it can be copied without the frame.
+    title = "StripeMeter, local only, not for production"
     call = _FIRST_CALL.format(api=stack.api_url, tenant=DEMO_TENANT, customer=DEMO_CUSTOMER)
     invitation = "Send a first event; the same curl once more is a duplicate:\n"
-    out.print(invitation, call, sep="\n", soft_wrap=True)
+    print_box(title, _facts(stack, settings), invitation, call, console=console)
 
 
 def _facts(stack: Stack, settings: StackSettings) -> list[tuple[str, str]]:
