@@ -6,13 +6,13 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 RUN := $(BIN)/python -m local
 OPERATE := $(BIN)/python -m infra.operate
-named = $(or $(ENV),$(error say which deployment: make $(1) ENV=dev))
+named = $(or $(ENV),$(error say which deployment: make $(firstword $(MAKECMDGOALS)) ENV=dev))
 
 export UV_VERSION := 0.13.8
 
 .PHONY: help
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # --- set-up: each stamp is remade when what it was made from changes -----------------------------
 
@@ -87,23 +87,23 @@ COST ?= --events 10m
 
 .PHONY: preflight
 preflight: setup  ## Say what a deployment needs and is not there, and how to fix it (ENV=dev)
-	@$(OPERATE) preflight --env $(call named,preflight)
+	@$(OPERATE) preflight --env $(named)
 
 .PHONY: deploy
-deploy: preflight .venv/.deploy  ## Deploy to your AWS account, after checks and an estimate (ENV=dev)
+deploy: preflight .venv/.deploy  ## Deploy to your AWS account, or update; checks and estimates first (ENV=dev)
 	@$(BIN)/python -m infra.packaging
-	@$(RUN) cost --measured infra/cost/measured.toml $(COST)
+	@$(RUN) cost --measured infra/cost/measured.toml --brief $(COST)
 	@mkdir -p build
 	@npx cdk deploy --all -c env=$(ENV) --outputs-file build/outputs-$(ENV).json
 	@$(OPERATE) outputs --env $(ENV)
 
 .PHONY: smoke
-smoke: setup  ## Send events to a deployment and read them back (ENV=dev, STRIPEMETER_KEY=sm_...)
-	@$(OPERATE) smoke --env $(call named,smoke) $(ARGS)
+smoke: setup  ## Send events and read them back (ENV=dev STRIPEMETER_KEY=sm_..., ARGS="--api-url URL")
+	@$(OPERATE) smoke $(if $(findstring --api-url,$(ARGS)),,--env $(named)) $(ARGS)
 
 .PHONY: destroy
 destroy: .venv/.deploy node_modules/.ready  ## Remove a deployment (ENV=dev; ENV=prod CONFIRM=prod)
-	@$(OPERATE) destroy --env $(call named,destroy) --confirm "$(CONFIRM)"
+	@$(OPERATE) destroy --env $(named) --confirm "$(CONFIRM)"
 
 # --- checking ------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ own numbers are those of `metering.adapters.emf`, once an invocation, under the 
 `deployment`; all others AWS measures at no price.
 
 CloudWatch bills $0.10 a month for each metric that an alarm reads. `python -m infra.alarms prod`
-prints the table with its price: $7.50 for `prod` and for `dev` as they stand.
+prints the table with its price: $7.80 for `prod` and for `dev` as they stand.
 """
 
 import sys
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from infra.deployments import DEV, PROD, Deployment
+from infra.deployments import Deployment
 from infra.functions import (
     AGGREGATOR,
     API,
@@ -69,6 +69,8 @@ class Kind(StrEnum):
     """With the deployment's prefix."""
     TABLE = "TableName"
     """With the deployment's prefix."""
+    INDEX = "GlobalSecondaryIndexName"
+    """Beside its table's name: `of` is `table/index`. A table's metrics leave its indexes out."""
     QUEUE = "QueueName"
     """With the deployment's prefix."""
     MAPPING = "EventSourceMappingUUID"
@@ -93,12 +95,15 @@ class Metric:
     """Without the deployment's prefix; empty where the kind leaves no choice."""
 
     def dimension(self, deployment: Deployment) -> dict[str, str]:
-        """The dimension; what is known only when it is made stands there as `${name}`."""
+        """The dimensions; what is known only when it is made stands there as `${name}`."""
         match self.kind:
             case Kind.DEPLOYMENT:
                 return {self.kind: deployment.name}
             case Kind.FUNCTION | Kind.TABLE | Kind.QUEUE:
                 return {self.kind: deployment.prefix + self.of}
+            case Kind.INDEX:
+                table, _, index = self.of.partition("/")
+                return {Kind.TABLE: deployment.prefix + table, self.kind: index}
             case Kind.MAPPING:
                 return {self.kind: f"${{{self.of}-mapping}}"}
             case Kind.API:
@@ -271,6 +276,14 @@ def _counting() -> Iterator[Alarm]:
         Severity.PAGE,
         "failed-batches",
     )
+    yield Alarm(
+        "failed-batches-lost",
+        "Records that were given up could not be put into the bucket for them either.",
+        _lambda("DestinationDeliveryFailures", "Sum", AGGREGATOR),
+        1,
+        Severity.PAGE,
+        "failed-batches",
+    )
 
 
 def _dead_letters(deployment: Deployment) -> Iterator[Alarm]:
@@ -366,17 +379,12 @@ def _telling() -> Iterator[Alarm]:
         "stripe-limits-us",
         periods=3,
     )
-    yield Alarm(
-        "stripe-5xx",
-        "Stripe fails, or cannot be reached.",
-        _ours("StripeServerError")
-        | {"unreachable": Metric(OURS, "StripeUnreachable", "Sum", Kind.DEPLOYMENT)},
-        5,
-        Severity.WARN,
-        "stripe-fails",
-        "FILL(value, 0) + FILL(unreachable, 0)",
-        periods=3,
-    )
+    # Two alarms and no sum: of a metric that was never written there is nothing to fill.
+    for name, metric, says in (
+        ("stripe-5xx", "StripeServerError", "Stripe answers that it fails."),
+        ("stripe-unreachable", "StripeUnreachable", "Stripe cannot be reached."),
+    ):
+        yield Alarm(name, says, _ours(metric), 5, Severity.WARN, "stripe-fails", periods=3)
     yield Alarm(
         "webhook-signatures",
         "Webhooks come whose signature is wrong: the secret was changed, or somebody tries.",
@@ -472,7 +480,7 @@ def _heartbeats(deployment: Deployment) -> Iterator[Alarm]:
     for function in deployment.functions:
         if not isinstance(function.trigger, Schedule):
             continue
-        every_s = deployment.schedules_s.get(function.name, function.trigger.every_s)
+        every_s = deployment.every_s(function.name, function.trigger)
         period_s, periods = beat_of(max(every_s, function.timeout_s))
         yield Alarm(
             f"{function.name.replace('_', '-')}-silent",
@@ -559,20 +567,7 @@ def _machinery(deployment: Deployment) -> Iterator[Alarm]:
             "lambda-throttles",
             periods=2,
         )
-    for table in TABLES:
-        reads = Metric("AWS/DynamoDB", "ReadThrottleEvents", "Sum", Kind.TABLE, table.name)
-        writes = Metric("AWS/DynamoDB", "WriteThrottleEvents", "Sum", Kind.TABLE, table.name)
-        yield Alarm(
-            f"{table.name}-throttled",
-            f"DynamoDB refuses reads or writes of the table {table.name} because there are too"
-            " many.",
-            {"reads": reads, "writes": writes},
-            1,
-            Severity.WARN,
-            "dynamodb-throttles",
-            "FILL(reads, 0) + FILL(writes, 0)",
-            periods=3,
-        )
+    yield from _throttled(deployment)
     yield Alarm(
         "concurrency",
         f"Lambda runs 80 % of the {deployment.concurrency} invocations at once that the account"
@@ -584,6 +579,29 @@ def _machinery(deployment: Deployment) -> Iterator[Alarm]:
         period_s=60,
         periods=3,
     )
+
+
+def _throttled(deployment: Deployment) -> Iterator[Alarm]:
+    """A table, and its indexes: one that is written too often holds the table's writes up."""
+    for table in TABLES:
+        watched = [
+            ("ReadThrottleEvents", Kind.TABLE, table.name, "reads"),
+            ("WriteThrottleEvents", Kind.TABLE, table.name, "writes"),
+        ]
+        for index in deployment.indexes_of(table):
+            of = f"{table.name}/{index.name}"
+            watched.append(("WriteThrottleEvents", Kind.INDEX, of, index.name))
+        for metric, kind, of, what in watched:
+            yield Alarm(
+                f"{table.name}-{what.replace('_', '-')}-throttled",
+                f"DynamoDB refuses {metric.partition('Throttle')[0].lower()}s of {of}, because"
+                " there are too many.",
+                {"value": Metric("AWS/DynamoDB", metric, "Sum", kind, of)},
+                1,
+                Severity.WARN,
+                "dynamodb-throttles",
+                periods=3,
+            )
 
 
 def _errors_borne(function: Function) -> int:
@@ -598,8 +616,16 @@ def price_of(deployment: Deployment) -> float:
 
 
 def main(name: str) -> None:
-    """Print a deployment's alarms and what they cost."""
-    deployment = {one.name: one for one in (DEV, PROD)}[name]
+    """Print the alarms of a deployment of `cdk.json`, and what they cost."""
+    from infra.operate.place import (  # noqa: PLC0415 (the table itself asks no file)
+        UnknownDeploymentError,
+        deployment_named,
+    )
+
+    try:
+        deployment = deployment_named(name)
+    except UnknownDeploymentError as error:
+        sys.exit(f"error: {error}\nExample:  python -m infra.alarms prod")
     for alarm in alarms_of(deployment):
         print(f"{alarm.severity:5} {alarm.name:28} {alarm.says}")  # noqa: T201 (the output)
     print(f"{len(alarms_of(deployment))} alarms, ${price_of(deployment):.2f} a month")  # noqa: T201

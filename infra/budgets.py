@@ -1,9 +1,9 @@
 """What an asset may weigh and what a cold start may cost; tests hold every function against it.
 
 CPU is a process's own, from the import of the handler to its first answer, with bytecode and
-without TLS, on a core of the machine that tests run on: milliseconds that nobody else's load makes
-longer. Lambda grants a whole core while it initializes, and the share of the function's memory
-after.
+without TLS, on a core of the machine that tests run on. On a slower or a busier one the test allows
+as much more as an effort that is always the same takes there (`tests/infra/pace.py`). Lambda grants
+a whole core while it initializes, and the share of the function's memory after.
 """
 
 from collections.abc import Mapping

@@ -41,7 +41,13 @@ def deployment_from(context: Mapping[str, Any]) -> Deployment:
     key = SETTINGS_KEY + base.name
     stated = _settings(context.get(key, {}), f"{key} in cdk.json")
     stated |= _settings(_of_command_line(context), "-c at the command line")
-    return replace(base, **stated)
+    deployment = replace(base, **stated)
+    if deployment.alarm_email and deployment.alarm_topic_arn:
+        raise DeploymentError(
+            f"{base.name} has both alarm_email and alarm_topic_arn ({key} in cdk.json, -c at the"
+            " command line): leave one away, or subscribe the address to your topic"
+        )
+    return deployment
 
 
 # --- which one -----------------------------------------------------------------------------------
@@ -53,8 +59,8 @@ def _base(context: Mapping[str, Any]) -> Deployment:
     if name not in known:
         said = f"env is {name!r}" if name is not None else "no env is given"
         raise DeploymentError(
-            f"{said}; name one of {', '.join(known)} by `-c env=...`, or describe another under"
-            f" `{SETTINGS_KEY}<name>` in the context of cdk.json"
+            f"{said}; name one of {', '.join(known)} by `ENV=...` (cdk: `-c env=...`), or describe"
+            f" another under `{SETTINGS_KEY}<name>` in the context of cdk.json"
         )
     if not _NAME.fullmatch(name):
         raise DeploymentError(
@@ -70,9 +76,14 @@ def _known(context: Mapping[str, Any]) -> list[str]:
 
 
 def _of_command_line(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Our part of a context: the CDK's own keys all hold a colon, an at sign or a hyphen."""
+    """Our part of a context: the CDK's own keys all hold a colon, an at sign or a hyphen.
+
+    One of ours that is written with hyphens is no key of the CDK's, and must not be passed over.
+    """
     return {
-        key: value for key, value in context.items() if key != "env" and re.fullmatch(r"\w+", key)
+        key: value
+        for key, value in context.items()
+        if key != "env" and (re.fullmatch(r"\w+", key) or key.replace("-", "_") in READERS)
     }
 
 
@@ -238,6 +249,7 @@ READERS: dict[str, _Reader] = {
     "stripe_reads_a_month": _whole(1, 10**12 - 1),
     "legacy_usage_records": _switch,
     "shadow": _switch,
+    "tracing": _switch,
     "warehouse": _switch,
     "canary": _switch,
     "canary_customer": _filled(r"\S{1,255}", "a customer's reference"),

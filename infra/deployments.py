@@ -7,7 +7,8 @@ command line; what neither names keeps the default here. `infra.context` reads a
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infra.functions import CANARY, FUNCTIONS, Function
+from infra.functions import CANARY, FUNCTIONS, Function, Schedule
+from infra.tables import OPTIONAL_INDEXES, Index, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class Deployment:
     legacy_usage_records: bool = False
     shadow: bool = False
     """Whether a second Stripe key, of a test account, is told the same."""
+    tracing: bool = False
+    """Whether X-Ray traces every function: the first request of each second and a twentieth of the
+    others, which nobody can change for Lambda, at $5 per million traces."""
     warehouse: bool = False
     """Whether a second reader of the ledger's stream writes every event to a bucket."""
     canary: bool = True
@@ -88,6 +92,15 @@ class Deployment:
     def functions(self) -> tuple[Function, ...]:
         """The functions that it has."""
         return tuple(one for one in FUNCTIONS if self.canary or one is not CANARY)
+
+    def every_s(self, name: str, schedule: Schedule) -> int:
+        """How often the function of that name and schedule runs, in seconds."""
+        return self.schedules_s.get(name, schedule.every_s)
+
+    def indexes_of(self, table: Table) -> tuple[Index, ...]:
+        """The indexes that a table has in it."""
+        optional = frozenset() if self.event_index else OPTIONAL_INDEXES
+        return tuple(one for one in table.indexes if one.name not in optional)
 
 
 DEV = Deployment("dev", keeps_data=False, log_days=7)

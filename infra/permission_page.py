@@ -55,14 +55,11 @@ with the reason why.
   that exists.
 - `BatchGetItem` and `BatchWriteItem` are actions of their own.
 - A query of an index needs the index; the table is not asked.
+- So that the ledger is append only is IAM's word, not only our code's: whoever adds to it holds
+  `PartiQLInsert` alone, and nobody may put, update or delete an item there.
 
 ## What IAM cannot say
 
-- **Append only is half IAM's, half ours.** No function may update or delete an item of the ledger,
-  by whatever call. But `PutItem` may overwrite, and IAM knows no "only if it is not there". A
-  single event, and a decision about an adjustment, are written by PutItem with the condition
-  `attribute_not_exists(pk)`: it is our code that sets the condition. Batches are INSERTs, which
-  cannot overwrite at all.
 - **Tenants share tables.** `dynamodb:LeadingKeys` could narrow a role to one tenant's keys; a role
   is a function's here, and a function serves all tenants. What keeps them apart is the key of every
   item and the tests that send every route every other tenant's names.

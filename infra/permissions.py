@@ -121,6 +121,7 @@ class Only(StrEnum):
     EVENT_RATE = "with a limit of events a second"
     REQUEST_RATE = "with a limit of requests a second"
     PARTNER_EVENTS = "with Stripe's event bus"
+    TRACING = "with tracing"
 
     def is_so(self, deployment: Deployment) -> bool:
         """Whether a deployment is one of these."""
@@ -131,6 +132,7 @@ class Only(StrEnum):
             Only.EVENT_RATE: deployment.tenant_events_per_s > 0,
             Only.REQUEST_RATE: deployment.tenant_requests_per_s > 0,
             Only.PARTNER_EVENTS: deployment.partner_event_bus is not None,
+            Only.TRACING: deployment.tracing,
         }
         return of_all[self]
 
@@ -170,7 +172,7 @@ def _of_lambda(function: Function) -> Iterator[Permission]:
     yield Permission(logs, OwnLogs(), "Its log.", unrecorded=_BY_RULE)
     traces = ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
     everywhere = Everything("X-Ray knows no resource to narrow it to")
-    yield Permission(traces, everywhere, "Its traces.", unrecorded=_BY_RULE)
+    yield Permission(traces, everywhere, "Its traces.", Only.TRACING, unrecorded=_BY_RULE)
     match function.trigger:
         case TableStream(table=table):
             yield from _of_stream(table)

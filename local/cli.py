@@ -1,4 +1,7 @@
-"""The `stripemeter` command. Each command imports what it needs only when it runs."""
+"""The `stripemeter` command. Each command imports what it needs only when it runs.
+
+What is done with deployments on AWS stands in `infra.operate`, which this command becomes.
+"""
 
 import os
 import signal
@@ -13,8 +16,9 @@ if TYPE_CHECKING:
 
 main = typer.Typer(
     name="stripemeter",
-    help="StripeMeter on this machine: no AWS account, no Stripe key, no Docker.",
-    epilog="Examples:  stripemeter dev   |   stripemeter dev --free-ports --data ./data",
+    help="StripeMeter on this machine (no AWS account, no Stripe key, no Docker), and what an"
+    " operator does with deployments on AWS.",
+    epilog="Examples:  stripemeter dev --free-ports   |   stripemeter tenant create acme --env dev",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -68,15 +72,16 @@ def dev(
 def _keep_running(settings: "StackSettings") -> None:
     from local.box import show
     from local.dynamodb_local import LocalServiceError
-    from local.seed import seed
+    from local.seed import demo_key, seed
     from local.stack import running_stack
 
     with running_stack(settings) as stack:
+        key = demo_key(stack.dynamodb_endpoint) if settings.auth else ""
         try:
-            seed(stack.api_url, stack.stripe_url)
+            seed(stack.api_url, stack.stripe_url, key=key)
         except LocalServiceError as refused:
             typer.echo(f"warning: the demo tenant is not set up: {refused}", err=True)
-        show(stack, settings)
+        show(stack, settings, key)
         stack.wait()
 
 
@@ -88,17 +93,6 @@ def _keep_running(settings: "StackSettings") -> None:
 def stripe(context: typer.Context) -> None:
     """Run the Stripe stand-in alone (its own options: stripemeter stripe --help)."""
     os.execv(sys.executable, [sys.executable, "-m", "local.stripe", *context.args])  # noqa: S606 (becomes it)
-
-
-@main.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    add_help_option=False,
-    epilog="Example:  stripemeter tenant create acme --env dev",
-)
-def tenant(context: typer.Context) -> None:
-    """Make tenants of a deployment on AWS, their keys and limits (stripemeter tenant --help)."""
-    operate = [sys.executable, "-m", "infra.operate", "tenant", *context.args]
-    os.execv(sys.executable, operate)  # noqa: S606 (becomes it)
 
 
 @main.command(epilog="Examples:  stripemeter demo   |   stripemeter demo --input access.log.gz")
@@ -168,12 +162,15 @@ def cost(  # noqa: PLR0913, PLR0917 (the flags of one command)
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Keep what was measured in this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="The month of --events alone.")] = False,
 ) -> None:
     """Measure what the functions take, and tell what that costs on AWS."""
     from infra.cost.month import Workload
     from local.costs.command import amount, run
 
     workload = None
+    if brief and events is None:
+        raise typer.BadParameter("--brief shows the month of --events alone: add --events 50m")
     if events is not None:
         try:
             number = amount(events)
@@ -193,7 +190,7 @@ def cost(  # noqa: PLR0913, PLR0917 (the flags of one command)
             kept_months=kept,
             provisioned=provisioned,
         )
-    raise typer.Exit(run(workload, measured=measured, save=save, as_json=as_json))
+    raise typer.Exit(run(workload, measured=measured, save=save, as_json=as_json, is_brief=brief))
 
 
 @main.command(epilog="Example:  stripemeter storm --pushes 10000 --seed 1")
@@ -221,3 +218,34 @@ def month(
     from local.month.command import run
 
     raise typer.Exit(run(seed, days=days, customers=customers, faults=faults))
+
+
+# --- deployments on AWS ---------------------------------------------------------------------------
+
+_ON_AWS = {
+    "preflight": "On AWS: say what deploying needs and is not there.",
+    "outputs": "On AWS: show where a deployment is, and the next steps.",
+    "tenant": "On AWS: make tenants, their keys and limits.",
+    "smoke": "Anywhere: send events twice, see each counted once.",
+    "canary": "On AWS: give the canary its key.",
+    "archive": "On AWS: list and read the ledger's archive.",
+    "destroy": "On AWS: remove a deployment, and say what stays.",
+}
+
+
+def _hand_over(name: str, says: str) -> None:
+    """Let a command of `infra.operate` be one of ours; its options and its help are its own."""
+
+    @main.command(
+        name,
+        help=says,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        add_help_option=False,
+    )
+    def become(context: typer.Context) -> None:
+        operate = [sys.executable, "-m", "infra.operate", name, *context.args]
+        os.execv(sys.executable, operate)  # noqa: S606 (becomes it)
+
+
+for _name, _says in _ON_AWS.items():
+    _hand_over(_name, _says)

@@ -13,10 +13,15 @@ from typing import Any
 
 import stripe
 
+from local import dynamodb_local
 from local.dynamodb_local import LocalServiceError
 from local.runner import STRIPE_KEY
 from local.stack import DEMO_CUSTOMER, DEMO_TENANT
 from local.stripe.control import StandIn
+from metering.auth import DEFAULT_SCOPES
+from metering.config import Config
+from metering.names import TenantId
+from metering.wiring import Wiring
 
 _loopback = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -44,8 +49,20 @@ METRICS = (
 )
 
 
-def seed(api_url: str, stripe_url: str, *, tenant: str = DEMO_TENANT) -> dict[str, str]:
+def demo_key(dynamodb_endpoint: str) -> str:
+    """A new API key of the demo tenant, for a stack that asks for keys; this once to be seen."""
+    config = Config(dynamodb_endpoint=dynamodb_endpoint)
+    wired = Wiring(config, dynamodb=dynamodb_local.client(dynamodb_endpoint))
+    tenant, scopes = TenantId(DEMO_TENANT), DEFAULT_SCOPES
+    return wired.key_issuer.create_key(tenant, scopes, name="make dev", created_by="dev").text
+
+
+def seed(
+    api_url: str, stripe_url: str, *, tenant: str = DEMO_TENANT, key: str = ""
+) -> dict[str, str]:
     """Make what the demo tenant needs; the price of each metric.
+
+    `key` is one of the tenant's API keys, where the stack asks for keys.
 
     Raises:
         LocalServiceError: the stand-in or our API refused something.
@@ -58,7 +75,7 @@ def seed(api_url: str, stripe_url: str, *, tenant: str = DEMO_TENANT) -> dict[st
     except stripe.StripeError as refused:
         raise LocalServiceError(f"the Stripe stand-in refused: {refused}") from refused
     for name, price in prices.items():
-        _map(api_url, tenant, name, price)
+        _map(api_url, tenant, name, price, key)
     return prices
 
 
@@ -94,10 +111,10 @@ def _price(client: stripe.StripeClient, metric: DemoMetric, meter: str) -> str:
     return made.id
 
 
-def _map(api_url: str, tenant: str, metric: str, price: str) -> None:
+def _map(api_url: str, tenant: str, metric: str, price: str, key: str) -> None:
     """Map a metric onto its price unless it is mapped."""
     query = urllib.parse.urlencode({"tenantId": tenant, "metric": metric, "active": "true"})
-    if _call("GET", f"{api_url}/v1/mappings?{query}"):
+    if _call("GET", f"{api_url}/v1/mappings?{query}", key):
         return
     mapping = {
         "tenantId": tenant,
@@ -106,14 +123,15 @@ def _map(api_url: str, tenant: str, metric: str, price: str) -> None:
         "stripeAccount": "",
         "priceId": price,
     }
-    _call("POST", f"{api_url}/v1/mappings", mapping)
+    _call("POST", f"{api_url}/v1/mappings", key, mapping)
 
 
-def _call(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
+def _call(method: str, url: str, key: str, body: dict[str, Any] | None = None) -> Any:
     content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(  # noqa: S310 (our own loopback URL)
-        url, content, {"content-type": "application/json"}, method=method
-    )
+    headers = {"content-type": "application/json"}
+    if key:
+        headers["authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url, content, headers, method=method)  # noqa: S310 (our own loopback URL)
     try:
         with _loopback.open(request, timeout=30) as answer:
             return json.load(answer)

@@ -156,7 +156,8 @@ def rotate_api_key(
 ) -> Response[Any]:
     """Put a new key with the same scopes in a key's place; the old one ends after the overlap.
 
-    Who lost the answer rotates again; the old key does not last longer by that.
+    Who lost the answer rotates again, best with another key: the old one does not last longer by
+    that, and what it makes itself from then on ends with it.
     """
     current, sent = call.current(), sent or Rotation()
     issued = wiring.current().key_admin.rotate(

@@ -1,11 +1,10 @@
 """One alarm of CloudWatch, from its row of `infra.alarms`."""
 
-import re
-
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from infra.alarms import Alarm, Metric
+from infra.cdk.construct_id import construct_id
 from infra.cdk.metric import Dimensions
 from infra.deployments import Deployment
 
@@ -25,7 +24,7 @@ class MeterAlarm(cloudwatch.CfnAlarm):
     ) -> None:
         super().__init__(
             scope,
-            "".join(part.title() for part in re.split(r"[-_]", alarm.name)),
+            construct_id(alarm.name),
             alarm_name=deployment.prefix + alarm.name,
             alarm_description=f"{alarm.says} What to do: {alarm.runbook}",
             comparison_operator=str(alarm.comparison),
@@ -47,10 +46,7 @@ class MeterAlarm(cloudwatch.CfnAlarm):
         self.namespace = metric.namespace
         self.metric_name = metric.name
         self.period = period_s
-        self.dimensions = [
-            self.DimensionProperty(name=name, value=value)
-            for name, value in self._dimensions.of(metric).items()
-        ]
+        self.dimensions = [*self._named(metric)]
         if metric.statistic.startswith("p"):
             self.extended_statistic = metric.statistic
         else:
@@ -67,15 +63,19 @@ class MeterAlarm(cloudwatch.CfnAlarm):
     def _query(
         self, name: str, metric: Metric, period_s: int
     ) -> cloudwatch.CfnAlarm.MetricDataQueryProperty:
-        dimensions = [
-            self.DimensionProperty(name=kind, value=value)
-            for kind, value in self._dimensions.of(metric).items()
-        ]
         read = self.MetricStatProperty(
             metric=self.MetricProperty(
-                namespace=metric.namespace, metric_name=metric.name, dimensions=dimensions
+                namespace=metric.namespace,
+                metric_name=metric.name,
+                dimensions=self._named(metric),
             ),
             period=period_s,
             stat=metric.statistic,
         )
         return self.MetricDataQueryProperty(id=name, metric_stat=read, return_data=False)
+
+    def _named(self, metric: Metric) -> list[cloudwatch.CfnAlarm.DimensionProperty]:
+        return [
+            self.DimensionProperty(name=kind, value=value)
+            for kind, value in self._dimensions.of(metric).items()
+        ]

@@ -60,4 +60,9 @@ class Arns:
         return f"arn:{stack.partition}:{service}:{stack.region}:{stack.account}:{rest}"
 
     def _bucket(self, name: str) -> str:
-        return cdk.Fn.sub(f"arn:${{AWS::Partition}}:s3:::{bucket_name(self._deployment, name)}")
+        return bucket_arn(self._deployment, name)
+
+
+def bucket_arn(deployment: Deployment, name: str) -> str:
+    """The ARN of a bucket of the deployment."""
+    return cdk.Fn.sub(f"arn:${{AWS::Partition}}:s3:::{bucket_name(deployment, name)}")

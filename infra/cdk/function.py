@@ -9,6 +9,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.cdk.arns import Arns
+from infra.cdk.construct_id import construct_id
 from infra.cdk.log_group import MeterLogs
 from infra.cdk.role import FunctionRole
 from infra.deployments import Deployment
@@ -53,7 +54,7 @@ class MeterFunction(Construct):
     ) -> None:
         """`symbols` are what `${...}` stands for in its environment, beyond CloudFormation's."""
         deployment = around.deployment
-        super().__init__(scope, f"{function.name.title().replace('_', '')}Function")
+        super().__init__(scope, f"{construct_id(function.name)}Function")
         name = deployment.prefix + function.name
         role = FunctionRole(self, function, deployment, around.arns)
         self.function = lambda_.Function(
@@ -72,13 +73,17 @@ class MeterFunction(Construct):
             # The table says what the role holds; no construct may add to it.
             role=role.without_policy_updates(),
             reserved_concurrent_executions=deployment.reserved_concurrency.get(function.name),
-            tracing=lambda_.Tracing.ACTIVE,
+            tracing=_tracing(deployment),
             logging_format=lambda_.LoggingFormat.JSON,
             application_log_level_v2=lambda_.ApplicationLogLevel.INFO,
             # The platform's three lines an invocation would cost more than our own one.
             system_log_level_v2=lambda_.SystemLogLevel.WARN,
             log_group=MeterLogs(self, f"/aws/lambda/{name}", deployment),
         )
+
+
+def _tracing(deployment: Deployment) -> lambda_.Tracing:
+    return lambda_.Tracing.ACTIVE if deployment.tracing else lambda_.Tracing.DISABLED
 
 
 def _layer(scope: Construct, name: str, description: str, asset: Path) -> lambda_.LayerVersion:

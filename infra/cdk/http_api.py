@@ -9,6 +9,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
 from constructs import Construct
 
+from infra.cdk.construct_id import construct_id
 from infra.cdk.log_group import MeterLogs
 from infra.deployments import Deployment, Domain
 from infra.functions import Http
@@ -69,7 +70,7 @@ class MeterApi(Construct):
         for route in http.routes:
             apigateway.HttpRoute(
                 self,
-                "".join(part.title() for part in route.replace("/", " ").replace("$", "").split()),
+                construct_id(route),
                 http_api=self.api,
                 route_key=_route_key(route),
                 integration=HttpLambdaIntegration("Integration", function),

@@ -5,13 +5,12 @@ They are CloudFormation's own resources, because the CDK's event sources also wi
 
 import json
 
-import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from infra.cdk.arns import bucket_arn
 from infra.deployments import Deployment
-from infra.environment import bucket_name
 from infra.functions import Queue, TableStream
 
 
@@ -31,7 +30,6 @@ class LedgerStreamMapping(lambda_.CfnEventSourceMapping):
         stream_arn: str,
         deployment: Deployment,
     ) -> None:
-        failures = f"arn:${{AWS::Partition}}:s3:::{bucket_name(deployment, 'failures')}"
         super().__init__(
             scope,
             "Mapping",
@@ -50,7 +48,7 @@ class LedgerStreamMapping(lambda_.CfnEventSourceMapping):
             metrics_config=self.MetricsConfigProperty(metrics=["EventCount"]),
             filter_criteria=_filter({"eventName": ["INSERT"]}),
             destination_config=self.DestinationConfigProperty(
-                on_failure=self.OnFailureProperty(destination=cdk.Fn.sub(failures))
+                on_failure=self.OnFailureProperty(destination=bucket_arn(deployment, "failures"))
             ),
         )
 

@@ -17,7 +17,6 @@ from infra.cdk.mappings import LedgerStreamMapping, QueueMapping
 from infra.cdk.partner_events import PartnerEvents
 from infra.cdk.queue import EventQueue
 from infra.cdk.schedules import Scheduled, Schedules
-from infra.cdk.tracing import TracedShare
 from infra.cdk.warehouse import Warehouse
 from infra.deployments import Deployment
 from infra.functions import (
@@ -56,7 +55,6 @@ class PipelineStack(cdk.Stack):
             made = MeterFunction(self, function, around, {"ApiUrl": self.api.url})
             self._connect(function, made)
         self.schedules = Schedules(self, self._scheduled, deployment)
-        TracedShare(self, deployment)
         if deployment.warehouse:
             Warehouse(self, self._ledger_stream, deployment)
         self._tell()

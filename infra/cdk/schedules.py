@@ -10,6 +10,7 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as targets
 from constructs import Construct
 
+from infra.cdk.construct_id import construct_id
 from infra.cdk.queue import DeadLetters
 from infra.deployments import Deployment
 from infra.functions import Function, Schedule
@@ -40,7 +41,8 @@ class Schedules(Construct):
         self.dead_letters = DeadLetters(self, "DeadLetters", f"{deployment.prefix}schedules-dead")
         role = self._role([one.deployed for one in scheduled])
         for one in scheduled:
-            self._add(one, period_s(one.function, one.schedule, deployment), role, deployment)
+            every_s = deployment.every_s(one.function.name, one.schedule)
+            self._add(one, every_s, role, deployment)
 
     def _role(self, functions: Sequence[lambda_.IFunction]) -> iam.IRole:
         """Exact: the CDK's own would allow every version of the functions."""
@@ -73,7 +75,7 @@ class Schedules(Construct):
         )
         scheduler.Schedule(
             self,
-            one.function.name.title().replace("_", ""),
+            construct_id(one.function.name),
             schedule_name=deployment.prefix + one.function.name,
             description=one.function.purpose,
             schedule=scheduler.ScheduleExpression.rate(cdk.Duration.seconds(every_s)),
@@ -82,13 +84,8 @@ class Schedules(Construct):
         # Scheduler only hands over; whether a run that fails is repeated is Lambda's part.
         lambda_.EventInvokeConfig(
             self,
-            f"{one.function.name.title().replace('_', '')}Attempts",
+            f"{construct_id(one.function.name)}Attempts",
             function=one.deployed,
             max_event_age=age,
             retry_attempts=2 if every_s >= RUNS_AGAIN_FROM_S else 0,
         )
-
-
-def period_s(function: Function, schedule: Schedule, deployment: Deployment) -> int:
-    """How often a function runs in a deployment."""
-    return deployment.schedules_s.get(function.name, schedule.every_s)

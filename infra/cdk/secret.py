@@ -4,6 +4,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from infra.cdk.construct_id import construct_id
 from infra.deployments import Deployment
 from infra.environment import secret_name
 from metering.config import SECRET_NOT_SET
@@ -16,7 +17,7 @@ class MeterSecret(Construct):
     """
 
     def __init__(self, scope: Construct, name: str, purpose: str, deployment: Deployment) -> None:
-        super().__init__(scope, f"{name.title().replace('-', '')}Secret")
+        super().__init__(scope, f"{construct_id(name)}Secret")
         keeps = deployment.keeps_data
         self.secret = secretsmanager.Secret(
             self,

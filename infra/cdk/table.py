@@ -5,7 +5,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
 from infra.deployments import Deployment, Provisioned
-from infra.tables import COUNTERS, EVENTS, OPTIONAL_INDEXES, Index, Table
+from infra.tables import COUNTERS, EVENTS, Index, Table
 
 FOLLOW_THE_LOAD = frozenset({EVENTS.name, COUNTERS.name})
 """The tables that every event touches; provisioned capacity is for them."""
@@ -40,11 +40,11 @@ class MeterTable(Construct):
             deletion_protection=keeps,
             removal_policy=cdk.RemovalPolicy.RETAIN if keeps else cdk.RemovalPolicy.DESTROY,
         )
-        kept = [one for one in table.indexes if _is_kept(one, deployment)]
-        for index in kept:
+        indexes = deployment.indexes_of(table)
+        for index in indexes:
             self._add_index(index, capacity)
         if capacity:
-            self._follow_the_load(capacity, kept)
+            self._follow_the_load(capacity, indexes)
 
     def _add_index(self, index: Index, capacity: Provisioned | None) -> None:
         self.table.add_global_secondary_index(
@@ -55,7 +55,7 @@ class MeterTable(Construct):
             write_capacity=capacity.write_units_min if capacity else None,
         )
 
-    def _follow_the_load(self, capacity: Provisioned, indexes: list[Index]) -> None:
+    def _follow_the_load(self, capacity: Provisioned, indexes: tuple[Index, ...]) -> None:
         """An index is written as often as its table: too little of it would hold the table up."""
         writes = {
             "min_capacity": capacity.write_units_min,
@@ -85,7 +85,3 @@ def _text(name: str) -> dynamodb.Attribute:
 def _billing_mode(capacity: Provisioned | None) -> dynamodb.BillingMode:
     modes = dynamodb.BillingMode
     return modes.PROVISIONED if capacity else modes.PAY_PER_REQUEST
-
-
-def _is_kept(index: Index, deployment: Deployment) -> bool:
-    return deployment.event_index or index.name not in OPTIONAL_INDEXES

@@ -7,16 +7,15 @@ added. It delivers at least once, in no order: count by the aggregator's numbers
 
 import json
 
-import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_pipes as pipes
 from constructs import Construct
 
+from infra.cdk.arns import bucket_arn
 from infra.cdk.log_group import MeterLogs
 from infra.cdk.queue import DeadLetters
 from infra.deployments import Deployment
-from infra.environment import bucket_name
 
 BUFFERED_MB = 64
 BUFFERED_S = 300
@@ -39,9 +38,7 @@ class Warehouse(Construct):
 
     def _delivery_stream(self) -> firehose.CfnDeliveryStream:
         made = firehose.CfnDeliveryStream
-        arn = cdk.Fn.sub(
-            f"arn:${{AWS::Partition}}:s3:::{bucket_name(self._deployment, 'warehouse')}"
-        )
+        arn = bucket_arn(self._deployment, "warehouse")
         log_stream = self._logs.add_stream("Objects", log_stream_name="objects")
         return made(
             self,
@@ -108,10 +105,11 @@ class Warehouse(Construct):
         return _role(self, "DeliveryRole", "firehose", statements)
 
     def _pipe_role(self, stream_arn: str, delivery_arn: str) -> iam.Role:
+        # Both writes, for Pipes says of neither when it takes which.
         reading = ["DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"]
         statements = [
             _allow([f"dynamodb:{action}" for action in reading], stream_arn),
-            _allow(["firehose:PutRecordBatch"], delivery_arn),
+            _allow(["firehose:PutRecord", "firehose:PutRecordBatch"], delivery_arn),
             _allow(["sqs:SendMessage"], self.dead_letters.queue_arn),
         ]
         return _role(self, "PipeRole", "pipes", statements)

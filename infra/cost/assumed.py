@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from infra.tracing import EVERY_SECOND, TRACED_SHARE
-
 CORE_MB = Decimal(1769)
 """Lambda gives one vCPU at so much memory, and in proportion below and above (AWS, "Configure
 Lambda function memory")."""
@@ -30,10 +28,10 @@ class Assumed:
     """Which part of invocations starts cold."""
     access_log_bytes: Decimal = Decimal(290)
     """A line of API Gateway's access log in the format that `infra/cdk/http_api.py` gives it."""
-    traced_share: Decimal = TRACED_SHARE
-    """Which part of requests X-Ray traces; its default rule takes 5 % and the first each second."""
-    traced_a_second: Decimal = Decimal(EVERY_SECOND)
-    """How many requests a second it traces in any case."""
+    traced_share: Decimal = Decimal(0)
+    """Which part of requests X-Ray traces: none unless the deployment has `tracing`, then 5 %."""
+    traced_a_second: Decimal = Decimal(0)
+    """How many requests a second it traces in any case: with `tracing` the first."""
     compression: Decimal = Decimal("0.25")
     """What gzip leaves of an export (DynamoDB JSON, gzipped)."""
 
@@ -53,7 +51,7 @@ class Assumed:
             ("start of a cold function, billed", f"{self.cold_start_ms} ms"),
             ("invocations that start cold", _percent(self.cold_share)),
             ("a line of API Gateway's access log", f"{self.access_log_bytes} bytes"),
-            ("traced by X-Ray (`infra/tracing.py`)", _percent(self.traced_share)),
+            ("traced by X-Ray (the deployment's `tracing` is off)", _percent(self.traced_share)),
             ("what compression leaves of an export", _percent(self.compression)),
         ]
 

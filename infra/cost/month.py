@@ -15,6 +15,7 @@ from infra.cost.prices import (
     BACKUP,
     DASHBOARD,
     EXPORT,
+    KEY,
     LOG,
     METRIC,
     OBJECT_STORAGE,
@@ -30,6 +31,7 @@ from infra.cost.prices import (
 from infra.cost.sheet import Sheet, number, usd
 from infra.cost.traffic import Spread
 from infra.deployments import PROD
+from infra.environment import secrets_of
 from infra.functions import (
     FUNCTIONS,
     LANE_FOLDER,
@@ -104,7 +106,9 @@ class Fixed:
     metrics: int = 35
     """Our own on CloudWatch (`metering.adapters.emf.RULES`)."""
     dashboards: int = 1
-    secrets: int = 3
+    secrets: int = len(secrets_of(PROD))
+    keys: int = 1
+    """What the alarms' topics are encrypted with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +355,11 @@ def _reconciler(workload: Workload, measured: Measurement, assumed: Assumed) -> 
     entries = recounted_a_run(workload)
     recount_ms = runs * entries * measured.recounted.each().cpu_ms
     lasts_s = (cpu_ms + recount_ms) / runs / vcpus(RECONCILER) / 1000
-    late = f"; TOO LONG for {RECONCILER.timeout_s} s" if lasts_s > RECONCILER.timeout_s else ""
+    late = (
+        f"; TOO LONG for {RECONCILER.timeout_s} s, see docs/scale.md"
+        if lasts_s > RECONCILER.timeout_s
+        else ""
+    )
     yield Item(
         "comparing: reconciler's time",
         _time(RECONCILER, runs, cpu_ms + recount_ms, reads * assumed.stripe_wait_ms / 8, assumed),
@@ -422,6 +430,7 @@ def _fixed(fixed: Fixed) -> Iterator[Item]:
     yield Item("fixed: metrics", fixed.metrics * METRIC.each, f"{fixed.metrics} custom metrics")
     yield Item("fixed: dashboard", fixed.dashboards * DASHBOARD.each, f"{fixed.dashboards}")
     yield Item("fixed: secrets", fixed.secrets * SECRET.each, f"{fixed.secrets} secrets")
+    yield Item("fixed: key", fixed.keys * KEY.each, "of the alarms' topics")
     queues = sum(1 for one in FUNCTIONS if isinstance(one.trigger, Queue))
     polls = queues * RECEIVES_A_QUEUE
     yield Item("fixed: queue's pollers", polls * QUEUE_REQUEST.each, f"{number(polls)} receives")

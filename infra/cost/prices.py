@@ -63,6 +63,7 @@ METRIC = _price("0.30", 1, "custom metrics, for a month", remark="first 10,000")
 ALARM = _price("0.10", 1, "alarms on one metric, for a month")
 DASHBOARD = _price("3.00", 1, "dashboards, for a month")
 SECRET = _price("0.40", 1, "secrets, for a month")
+KEY = _price("1.00", 1, "keys of KMS, for a month", Source.KNOWN, "the alarms' topics have one")
 SECRET_READ = _price("0.05", 10_000, "reads of a secret", Source.KNOWN)
 SCHEDULE = _price("1.00", MILLION, "invocations by EventBridge Scheduler", remark="14 M are free")
 TRACE = _price("5.00", MILLION, "traces of X-Ray recorded", Source.KNOWN, "100,000 are free")
@@ -90,6 +91,7 @@ PRICES: tuple[Price, ...] = (
     ALARM,
     DASHBOARD,
     SECRET,
+    KEY,
     SECRET_READ,
     SCHEDULE,
     TRACE,

@@ -1,1 +1,1 @@
-"""What a person does with a deployment from a terminal: `python -m infra.operate`."""
+"""What a person does with a deployment from a terminal: the command `stripemeter`."""

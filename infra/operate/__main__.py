@@ -3,4 +3,5 @@
 from infra.operate.cli import main
 
 if __name__ == "__main__":
-    main()
+    # The command `stripemeter` becomes this one, and is what people type.
+    main(prog_name="stripemeter")

@@ -47,6 +47,9 @@ def what_stays(deployment: Deployment) -> list[str]:
     if not deployment.keeps_data:
         return [
             f"Everything of {deployment.name} goes, tables and buckets with all that they hold.",
+            "AWS keeps, next to free: the alarms' key until its deletion in 30 days, a last backup",
+            "of each table for 35 days, metrics, and the log of the function that empties buckets",
+            f"(/aws/lambda/{deployment.prefix}data-CustomS3AutoDelete...), which you may delete.",
             bootstrap,
         ]
     tables = ", ".join(deployment.prefix + table.name for table in TABLES)

@@ -13,11 +13,15 @@ _STEPS = """\
 read -rs STRIPE_KEY && aws secretsmanager put-secret-value \\
   --secret-id {secret} --secret-string "$STRIPE_KEY"
 # 2. Make the first tenant; its key is shown once:
-.venv/bin/python -m infra.operate tenant create acme --env {env}
-# 3. Give the canary its key:
-.venv/bin/python -m infra.operate canary --env {env}
-# 4. Send events and read them back:
-STRIPEMETER_KEY=sm_... make smoke ENV={env}"""
+.venv/bin/stripemeter tenant create acme --env {env}
+# 3. Send events and read them back:
+STRIPEMETER_KEY=sm_... make smoke ENV={env}
+# 4. Give the canary its key:
+.venv/bin/stripemeter canary --env {env}
+# Then webhooks, alarms by e-mail and the first mapping: docs/deploying.md, from step 7 on"""
+
+_SHORT = frozenset({"Api", "Url"})
+"""Words that people write in capitals."""
 
 
 def show(env: str, *, console: Console | None = None) -> None:
@@ -34,6 +38,6 @@ def show(env: str, *, console: Console | None = None) -> None:
 
 
 def _fact(name: str, value: str) -> Fact:
-    """`ApiUrl` is `API url` to people."""
+    """`ApiUrl` is `API URL` to people."""
     words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)
-    return " ".join("API" if word == "Api" else word.lower() for word in words), value
+    return " ".join(word.upper() if word in _SHORT else word.lower() for word in words), value

@@ -9,6 +9,8 @@ from infra.deployments import Deployment
 
 PROJECT = Path(__file__).parents[2]
 BUILD = PROJECT / "build"
+_EXPORT = "ExportsOutput"
+"""Begins the outputs by which the CDK lets one stack refer to another."""
 
 
 class UnknownDeploymentError(Exception):
@@ -34,7 +36,7 @@ def deployment_named(env: str) -> Deployment:
 
 
 def outputs_of(env: str, build: Path = BUILD) -> dict[str, str]:
-    """The outputs of all of a deployment's stacks, by their names.
+    """The outputs of all of a deployment's stacks, by their names; not what stacks tell each other.
 
     Raises:
         MissingOutputsError: there is no file of them.
@@ -45,7 +47,12 @@ def outputs_of(env: str, build: Path = BUILD) -> dict[str, str]:
             f"{path.name} is not in {path.parent.name}/; `make deploy ENV={env}` writes it"
         )
     stacks: dict[str, dict[str, Any]] = json.loads(path.read_text())
-    return {name: str(value) for stack in stacks.values() for name, value in stack.items()}
+    return {
+        name: str(value)
+        for stack in stacks.values()
+        for name, value in stack.items()
+        if not name.startswith(_EXPORT)
+    }
 
 
 def api_url_of(env: str, build: Path = BUILD) -> str:

@@ -19,10 +19,16 @@ BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 
 type Run = Callable[[list[str]], str]
 """What a program prints; raises `OSError` or `CalledProcessError`."""
+type Granted = Callable[[boto3.Session], int]
+"""How many invocations at once Lambda grants the account; raises botocore's errors."""
 
 
 def run(
-    env: str, *, session: boto3.Session | None = None, run_program: Run | None = None
+    env: str,
+    *,
+    session: boto3.Session | None = None,
+    run_program: Run | None = None,
+    granted: Granted | None = None,
 ) -> Iterator[Check]:
     """Each check, in the order in which they build on each other; AWS is only read."""
     program = run_program or _printed
@@ -36,6 +42,7 @@ def run(
     yield account
     if region.is_right and account.is_right:
         yield _bootstrap(found, account.said)
+        yield _concurrency(env, found, granted or _granted)
 
 
 def _deployment(env: str) -> Check:
@@ -86,7 +93,7 @@ def _account(session: boto3.Session) -> Check:
 
 def _bootstrap(session: boto3.Session, account: str) -> Check:
     name = "CDK bootstrap"
-    fix = f"npx cdk bootstrap aws://{account}/{session.region_name}"
+    fix = f"make setup-deploy && npx cdk bootstrap aws://{account}/{session.region_name}"
     try:
         answer = session.client("ssm").get_parameter(Name=BOOTSTRAP_PARAMETER)
     except (BotoCoreError, ClientError) as error:
@@ -95,6 +102,26 @@ def _bootstrap(session: boto3.Session, account: str) -> Check:
         return Check(name, is_right=False, said=said, fix=fix)
     version = int(answer["Parameter"]["Value"])
     return Check(name, version >= BOOTSTRAP_VERSION_MIN, f"version {version}", fix)
+
+
+def _concurrency(env: str, session: boto3.Session, granted: Granted) -> Check:
+    """New accounts have 10 and not 1,000: the functions throttle, and their alarm sees nothing."""
+    name = "Lambda concurrency"
+    try:
+        there_are, counted_on = granted(session), deployment_named(env).concurrency
+    except (UnknownDeploymentError, BotoCoreError, ClientError):
+        return Check(name, is_right=True, said="not known; 1,000 at once are counted on")
+    fix = (
+        f'ask Service Quotas for {counted_on}, or set "concurrency": {there_are} under'
+        f' "stripemeter:{env}" in cdk.json, so that the alarm knows'
+    )
+    said = f"{there_are} at once, {counted_on} are counted on"
+    return Check(name, there_are >= counted_on, said, fix)
+
+
+def _granted(session: boto3.Session) -> int:
+    settings: Any = session.client("lambda").get_account_settings()
+    return int(settings["AccountLimit"]["ConcurrentExecutions"])
 
 
 def _printed(command: list[str]) -> str:

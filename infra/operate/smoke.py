@@ -108,6 +108,8 @@ class _Smoke:
         number = len(self._events)
         if not answer.is_success:
             fix = "make a key with the scopes events:write, events:read and usage:read"
+            if not self._plan.key:
+                fix = "put an API key into the environment variable STRIPEMETER_KEY"
             return _answered(wanted, answer, "", fix)
         told = answer.json()
         counts = {name: told[name] for name in ("accepted", "duplicates", "conflicts")}

@@ -37,16 +37,29 @@ def wiring_of(env: str, endpoint: str | None = None) -> Iterator[Wiring]:
     """
     prefix = deployment_named(env).prefix
     config = Config(table_prefix=prefix, dynamodb_endpoint=endpoint, settings_cache_s=0)
-    try:
+    with in_words(env):
         yield Wiring(config)
+
+
+@contextmanager
+def in_words(env: str) -> Iterator[None]:
+    """AWS's troubles with a deployment, in an operator's words.
+
+    Raises:
+        UnknownDeploymentError: there is no such deployment.
+        TenantError: what was asked for is not there or does not answer.
+    """
+    prefix = deployment_named(env).prefix
+    try:
+        yield
     except (NoCredentialsError, NoRegionError) as missing:
         raise TenantError(f"{missing} Set AWS_PROFILE and AWS_REGION, or log in.") from None
     except ClientError as error:
         if error.response["Error"].get("Code") != "ResourceNotFoundException":
             raise TenantError(f"AWS refused: {error}") from None
         raise TenantError(
-            f"there is no table {prefix}settings in this account and region: deploy first (make"
-            f" deploy ENV={env}), or look at AWS_PROFILE and AWS_REGION"
+            f"there is no table {prefix}settings in this account and region, or no secret of"
+            f" {env}: deploy first (make deploy ENV={env}), or look at AWS_PROFILE and AWS_REGION"
         ) from None
     except (BotoCoreError, RetryableError) as error:
         raise TenantError(f"{error}; try again") from None

@@ -21,16 +21,24 @@ _SIZES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
 def run(
-    workload: Workload | None, *, measured: Path | None, save: Path | None, as_json: bool
+    workload: Workload | None,
+    *,
+    measured: Path | None,
+    save: Path | None,
+    as_json: bool,
+    is_brief: bool = False,
 ) -> int:
-    """Measure, or read what was measured, and show; the exit code is 1 where a target is missed."""
+    """Measure, or read what was measured, and show; the exit code is 1 where a target is missed.
+
+    `is_brief` shows the month of the workload alone.
+    """
     console = Console(stderr=as_json)
     if not console.is_terminal:
         console = Console(stderr=as_json, width=WIDTH)
     found = _measurement(measured, console)
     if save:
         save.write_text(found.dump())
-    shown = [*sheets(found), assumptions(ASSUMED), price_list()]
+    shown = [] if is_brief else [*sheets(found), assumptions(ASSUMED), price_list()]
     if workload is not None:
         shown.append(sheet(workload, bill(workload, found)))
     if as_json:
@@ -45,7 +53,10 @@ def _measurement(stored: Path | None, console: Console) -> Measurement:
         return Measurement.load(stored)
     from local.costs.measure import measure  # noqa: PLC0415 (needs a Java and a minute)
 
-    with console.status("measuring every function on DynamoDB Local, about a minute"):
+    doing = "measuring every function on DynamoDB Local, about a minute"
+    if not console.is_terminal:  # where a status shows nothing
+        console.print(doing, highlight=False)
+    with console.status(doing):
         return measure()
 
 

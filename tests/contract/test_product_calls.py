@@ -56,7 +56,7 @@ from tests.integration.test_period_closes import (
 from tests.integration.test_rate_limits import (
     limited,
     test_limits_are_kept_as_they_were_set_and_can_be_taken_back,
-    test_the_shared_instant_begins_at_now_and_never_runs_backwards,
+    test_the_shared_instant_begins_when_usage_did_and_never_runs_backwards,
 )
 from tests.integration.test_rebuild import (
     test_a_reader_that_does_not_know_of_the_switch_yet_still_finds_the_old_counters,
@@ -153,7 +153,7 @@ REACHED: dict[str, tuple[str, ...]] = {
         "tenant_rates._read.get_item",
         "tenant_rates.put_limits.put_item",
     ),
-    "test_the_shared_instant_begins_at_now_and_never_runs_backwards": (
+    "test_the_shared_instant_begins_when_usage_did_and_never_runs_backwards": (
         "tenant_rates._begin.update_item",
         "tenant_rates.spend.update_item",
     ),

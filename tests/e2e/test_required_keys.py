@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from local.dynamodb_local import LocalServiceError
+from local.seed import demo_key, seed
 from local.stack import Stack, running_stack
 from metering.auth import Scope
 from tests.e2e.shop import Shop
@@ -54,6 +56,17 @@ def test_without_a_key_or_with_a_wrong_one_nothing_is_served(guarded: Stack, acm
             }
     acme.is_counted()
     assert acme.counted() == 0
+
+
+def test_the_demo_tenant_has_a_key_of_its_own(guarded: Stack) -> None:
+    key = demo_key(guarded.dynamodb_endpoint)
+
+    assert seed(guarded.api_url, guarded.stripe_url, key=key).keys() == {
+        "api_calls",
+        "egress_bytes",
+    }
+    with pytest.raises(LocalServiceError, match="Missing API key"):
+        seed(guarded.api_url, guarded.stripe_url)
 
 
 def test_with_its_key_a_tenant_sends_and_reads_without_naming_itself(acme: Shop) -> None:

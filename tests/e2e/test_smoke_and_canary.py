@@ -157,7 +157,7 @@ def test_the_canary_agrees_then_finds_usage_that_it_did_not_send(
 def test_a_canary_without_a_valid_key_says_how_to_get_one(guarded: Stack) -> None:
     unknown = wired(guarded, canary_api_url=guarded.api_url, canary_key="sm_0123456789ab.c2VjcmV0")
 
-    with pytest.raises(SetupError, match=r"`python -m infra\.operate canary` makes"):
+    with pytest.raises(SetupError, match="`stripemeter canary` makes"):
         run(unknown)
 
 

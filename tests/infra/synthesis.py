@@ -37,6 +37,7 @@ FULL = {
     "schedules_s": {"reconciler": 900},
     "reserved_concurrency": {"writer": 1},
     "shadow": True,
+    "tracing": True,
     "warehouse": True,
     "partner_event_bus": "aws.partner/stripe.com/ed_test_1",
 }

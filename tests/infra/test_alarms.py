@@ -49,6 +49,10 @@ def test_every_metric_is_written_by_somebody(alarm: Alarm) -> None:
             assert metric.of in names
         if metric.kind is Kind.TABLE:
             assert metric.of in {one.name for one in TABLES}
+        if metric.kind is Kind.INDEX:
+            assert metric.of in {
+                f"{one.name}/{index.name}" for one in TABLES for index in one.indexes
+            }
 
 
 def test_dimensions_hold_the_deployments_names() -> None:
@@ -95,6 +99,25 @@ def test_iterator_age_warns_pages_and_names_the_rebuild() -> None:
         (3_600_000, Severity.PAGE, "counters-fall-behind"),
         (43_200_000, Severity.PAGE, "counters-must-be-rebuilt"),
     ]
+
+
+def test_an_index_that_holds_its_table_up_is_watched_where_there_is_one() -> None:
+    with_index = replace(PROD, event_index=True)
+    watched = {one.name: one for one in alarms_of(with_index)}
+
+    (metric,) = watched["events-by-counter-throttled"].metrics.values()
+    assert metric.name == "WriteThrottleEvents"
+    assert metric.dimension(with_index) == {
+        "TableName": "stripemeter-prod-events",
+        "GlobalSecondaryIndexName": "by_counter",
+    }
+    assert watched.keys() - {one.name for one in alarms_of(PROD)} == {"events-by-counter-throttled"}
+
+
+def test_no_sum_waits_for_a_metric_that_may_never_have_been_written() -> None:
+    reckoned = {one.name for one in ROWS if one.expression}
+
+    assert reckoned == {"duplicates", "canary-differs"}
 
 
 def test_what_a_deployment_lacks_is_not_watched() -> None:

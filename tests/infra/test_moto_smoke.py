@@ -39,7 +39,6 @@ SKIPPED = {
     "AWS::SQS::QueuePolicy",
     "AWS::Scheduler::Schedule",
     "AWS::SecretsManager::Secret",
-    "AWS::XRay::SamplingRule",
 }
 BOOTSTRAP_VERSION = "/cdk-bootstrap/hnb659fds/version"
 NOT_THERE = "https://not-made-by-moto"

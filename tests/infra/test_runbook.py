@@ -68,7 +68,7 @@ def test_every_procedure_that_was_promised_is_there() -> None:
 
 def test_every_resource_that_is_named_exists() -> None:
     names = {one.name for one in FUNCTIONS} | {one.name for one in TABLES}
-    names |= {"api", "failures", "schedules-dead"}
+    names |= {"api", "failures", "schedules-dead", "pipeline"}
     for function in FUNCTIONS:
         if isinstance(function.trigger, Queue):
             names |= {function.trigger.name, function.trigger.dead_letter_name}

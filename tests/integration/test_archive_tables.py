@@ -98,6 +98,8 @@ class Client:
         return {"ExportDescription": {"ExportArn": "arn:export/1"}}
 
     def describe_export(self, *, ExportArn: str) -> dict[str, Any]:  # noqa: N803
+        if self.trouble:
+            raise self.trouble
         return {"ExportDescription": self.description}
 
 
@@ -198,6 +200,19 @@ def test_too_many_exports_at_once_are_a_matter_of_time_and_a_wrong_moment_is_lou
     client.trouble = ClientError(error, "ExportTableToPointInTime")  # type: ignore[arg-type]
     with pytest.raises(ClientError):
         exports(client).begin(SECOND, SECOND.end)
+
+
+def test_an_export_that_dynamodb_has_forgotten_has_failed() -> None:
+    client = Client()
+    error = {"Error": {"Code": "ExportNotFoundException"}}
+    client.trouble = ClientError(error, "DescribeExport")  # type: ignore[arg-type]
+
+    forgotten = exports(client).status("arn:export/1")
+
+    assert forgotten == ExportStatus(is_running=False, failure="DynamoDB knows it no more")
+    client.trouble = throttled()
+    with pytest.raises(RetryableError):
+        exports(client).status("arn:export/1")
 
 
 @pytest.fixture

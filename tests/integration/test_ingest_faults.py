@@ -62,6 +62,38 @@ def test_one_throttled_statement_of_25_fails_its_event_alone(
     assert len(ledger_of(wiring)) == 25
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ThrottlingError",
+        "TransactionConflict",
+        "ItemCollectionSizeLimitExceeded",
+        "RequestLimitExceeded",
+        "AccessDenied",
+    ],
+)
+def test_a_single_event_whose_statement_fails_is_to_be_sent_again_and_the_log_says_why(
+    wiring: Wiring, faulty: FaultyClient, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    faulty.refuse_statements({0: code})
+
+    answer = send(*some_events(1))
+
+    assert (answer.status, answer.errors) == (503, [(0, RETRY)])
+    assert ledger_of(wiring) == []
+    assert code in caplog.text
+
+
+def test_a_call_that_fails_says_why_in_the_log(
+    faulty: FaultyClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    faulty.fail("batch_execute_statement", throttled())
+
+    assert send(*some_events(1)).status == 503
+
+    assert "ThrottlingException" in caplog.text
+
+
 @pytest.mark.parametrize("error", [throttled(), broken(), timed_out()])
 def test_one_failing_call_of_four_fails_its_25_events_alone(
     wiring: Wiring, faulty: FaultyClient, error: Exception

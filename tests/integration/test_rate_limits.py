@@ -93,17 +93,17 @@ def test_limits_are_kept_as_they_were_set_and_can_be_taken_back(limited: Wiring)
     assert rates.limits(OTHER) == TenantLimits()
 
 
-def test_the_shared_instant_begins_at_now_and_never_runs_backwards(limited: Wiring) -> None:
+def test_the_shared_instant_begins_when_usage_did_and_never_runs_backwards(limited: Wiring) -> None:
     rates = limited.tenant_rates
 
-    def spend(seconds: float, *, now: float, heard: float = 0) -> float:
-        return rates.spend(RateKind.EVENTS, ACME, seconds, now=now, heard=heard)
+    def spend(seconds: float, *, since: float, heard: float = 0) -> float:
+        return rates.spend(RateKind.EVENTS, ACME, seconds, since=since, heard=heard)
 
-    assert spend(2.5, now=1000) == 1002.5
-    assert spend(2.5, now=1001, heard=1002.5) == 1005
-    assert spend(1, now=1001) == 1006  # one who has heard of nothing
-    assert spend(1, now=1007, heard=1006) == 1008
-    other = rates.spend(RateKind.REQUESTS, ACME, 1, now=1000, heard=0)
+    assert spend(2.5, since=1000) == 1002.5
+    assert spend(2.5, since=1001, heard=1002.5) == 1005
+    assert spend(1, since=1001) == 1006  # one who has heard of nothing
+    assert spend(1, since=1007, heard=1006) == 1008
+    other = rates.spend(RateKind.REQUESTS, ACME, 1, since=1000, heard=0)
     assert other == 1001
 
 

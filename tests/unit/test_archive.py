@@ -235,6 +235,24 @@ def test_a_window_that_failed_until_the_backups_reach_it_no_more_becomes_a_whole
     assert place.is_tiled()
 
 
+def test_a_run_that_died_before_asking_is_taken_up_when_the_backups_reach_it_no_more(
+    place: Place,
+) -> None:
+    place.runs()
+    place.clock.advance(DAY)
+    planned = next_window(place.all()[0], place.restorable())
+    assert planned is not None
+    assert place.add(planned)
+    place.backups_since = place.clock.now() + 5 * HOUR  # the table was restored from a backup
+
+    place.runs(after=DAY)
+
+    second = place.all()[1]
+    assert (second.state, second.is_full) == (State.EXPORTING, True)
+    assert second.token == "2026-11-01T0300--2026-11-02T0300-full-1"
+    assert place.is_tiled()
+
+
 def window(first: int, last: int, state: State = State.DONE, *, full: bool = False) -> Window:
     day = datetime(2026, 11, 1, tzinfo=UTC)
     return Window(day + first * DAY, day + last * DAY, is_full=full, state=state)

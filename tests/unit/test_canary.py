@@ -148,7 +148,7 @@ def test_the_first_run_fills_in_two_days_and_the_next_agrees() -> None:
     place.clock.advance(timedelta(minutes=5))
     second = place.runs()
 
-    assert (first["canary"], first["filled"]) == ("agrees", 288 + 12 * 12 - 1)
+    assert (first["canary"], first["filled"]) == ("agrees", 288 + 12 * 12)
     assert (second["canary"], second["filled"], second["difference"]) == ("agrees", 0, "0")
 
 
@@ -159,9 +159,30 @@ def test_runs_that_were_missed_are_no_difference(
 
     told = place.runs()
 
-    assert (told["canary"], told["filled"]) == ("agrees", 36 - 1)
-    assert "did not hold 35 of the canary's events" in caplog.text
+    assert (told["canary"], told["filled"]) == ("agrees", 36)
+    assert "did not hold 36 of the canary's events" in caplog.text
     assert place.runs_for(1)["difference"] == "0"
+
+
+def test_an_event_that_was_accepted_and_is_accepted_again_was_lost(place: Place) -> None:
+    canary = Canary(place, place, place.clock, place)
+    canary.run(lambda: AN_HOUR)
+    place.ledger.remove(Slot.at(place.clock.now()))
+    place.clock.advance(timedelta(minutes=5))
+
+    with pytest.raises(CanaryBrokenError, match=r"canary-2026-11-20T13:00 was accepted twice"):
+        canary.run(lambda: AN_HOUR)
+
+
+def test_an_event_that_the_run_before_did_not_leave_is_told_as_filled_in(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.ledger.remove(Slot.at(place.clock.now() - timedelta(minutes=5)))
+
+    told = place.runs()
+
+    assert (told["canary"], told["filled"]) == ("agrees", 1)
+    assert "did not hold 1 of the canary's events" in caplog.text
 
 
 def test_a_repeated_run_of_one_slot_counts_nothing_twice(place: Place) -> None:

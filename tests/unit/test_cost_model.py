@@ -64,7 +64,7 @@ def test_a_second_write_unit_an_event_would_miss_the_target() -> None:
     assert batch.million > batch.target
 
 
-def test_x_rays_own_rule_would_miss_the_target_for_single_events() -> None:
+def test_single_events_that_are_traced_miss_their_target() -> None:
     default = replace(ASSUMED, traced_share=Decimal("0.05"), traced_a_second=Decimal(1))
     single = paths(STORED_FIGURES, default)[0]
 
@@ -72,7 +72,7 @@ def test_x_rays_own_rule_would_miss_the_target_for_single_events() -> None:
     assert single.million > single.target
 
 
-def test_single_events_in_quiet_traffic_would_all_be_traced_by_x_rays_own_rule() -> None:
+def test_with_tracing_single_events_in_quiet_traffic_are_all_traced() -> None:
     default = replace(ASSUMED, traced_share=Decimal("0.05"), traced_a_second=Decimal(1))
 
     assert traced(Decimal("0.2"), default) == 1

@@ -93,8 +93,11 @@ def test_a_deployment_can_go_without_its_canary() -> None:
 @pytest.mark.parametrize(
     ("context", "says"),
     [
-        ({}, "no env is given; name one of dev, prod by `-c env=...`, or describe another under"),
-        ({"env": "prd"}, "env is 'prd'; name one of dev, prod by `-c env=...`"),
+        (
+            {},
+            "no env is given; name one of dev, prod by `ENV=...` (cdk: `-c env=...`), or describe",
+        ),
+        ({"env": "prd"}, "env is 'prd'; name one of dev, prod by `ENV=...`"),
         ({"env": "x", "stripemeter:y": {}}, "env is 'x'; name one of dev, prod, y by"),
         (
             {"env": "Prod1", "stripemeter:Prod1": {}},
@@ -107,6 +110,18 @@ def test_a_deployment_can_go_without_its_canary() -> None:
         (
             {"env": "dev", "zzz": 3},
             "-c at the command line: there is no setting zzz; there are alarm_email, ",
+        ),
+        (
+            {"env": "dev", "log-days": "30"},
+            "-c at the command line: there is no setting log-days; did you mean log_days?",
+        ),
+        (
+            {
+                "env": "dev",
+                "alarm_email": "ops@example.com",
+                "alarm_topic_arn": "arn:aws:sns:us-east-1:111111111111:pager",
+            },
+            "leave one away, or subscribe the address to your topic",
         ),
         ({"env": "dev", "stripemeter:dev": [1]}, "stripemeter:dev in cdk.json must be an object"),
         (

@@ -4,6 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from infra.deployments import DEV
+from infra.environment import secrets_of
+from local.cli import main
+from metering.notice import SNAPSHOT_TYPES, THIN_TYPES
 
 PROJECT = Path(__file__).parents[2]
 LIFE = (PROJECT / "docs/life-of-an-event.md").read_text()
@@ -57,3 +64,35 @@ def test_every_file_of_the_cdk_app_has_a_line_of_its_own() -> None:
 
     files = {path.name for path in (PROJECT / "infra/cdk").glob("*.py")} - {"__init__.py"}
     assert named == files
+
+
+def test_the_deployment_guide_names_every_event_that_stripe_is_to_tell() -> None:
+    guide = (PROJECT / "docs/deploying.md").read_text()
+    named = set(re.findall(r"`((?:invoice|customer|billing|v1)\.[a-z_.]+)`", guide))
+
+    assert named == set(SNAPSHOT_TYPES) | set(THIN_TYPES)
+
+
+def test_every_secret_and_make_target_of_the_deployment_guide_exists() -> None:
+    guide = (PROJECT / "docs/deploying.md").read_text()
+    secrets = set(re.findall(r"--secret-id stripemeter/dev/([\w-]+)", guide))
+
+    makefile = (PROJECT / "Makefile").read_text()
+    targets = set(re.findall(r"(?:^|`|&& )make ([a-z-]+)", guide, re.MULTILINE))
+
+    assert secrets == {"stripe-key", "stripe-webhook"} <= set(secrets_of(DEV))
+    assert {"deploy", "smoke", "preflight"} <= targets
+    assert targets <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def test_every_command_of_stripemeter_in_the_documents_exists() -> None:
+    command = get_command(main)
+    assert isinstance(command, TyperGroup)
+    named = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(r"\.venv/bin/stripemeter ([a-z]+)", document.read_text())
+    }
+
+    assert {"tenant", "canary", "archive", "outputs"} <= named
+    assert named <= set(command.commands)

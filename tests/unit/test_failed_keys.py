@@ -117,6 +117,13 @@ def test_whoever_has_half_of_an_ipv6_address_has_one_address(
     assert guess(authenticator, 1, "2001:db8:1:3::1") == [401]
 
 
+def test_ipv4_addresses_written_as_ipv6_ones_stay_apart(authenticator: Authenticator) -> None:
+    guess(authenticator, LIMIT + 1, "::ffff:203.0.113.7")
+
+    assert guess(authenticator, 1, "203.0.113.7") == [429]
+    assert guess(authenticator, 1, "::ffff:198.51.100.4") == [401]
+
+
 def test_a_missing_key_is_no_attempt(authenticator: Authenticator) -> None:
     for _ in range(100):
         with pytest.raises(AuthError, match="Missing API key"):

@@ -50,8 +50,10 @@ def bootstrapped(session: boto3.Session, version: int) -> None:
     session.client("ssm").put_parameter(**parameter)
 
 
-def wrong(session: boto3.Session, program: preflight.Run, env: str = "dev") -> dict[str, str]:
-    made = list(preflight.run(env, session=session, run_program=program))
+def wrong(
+    session: boto3.Session, program: preflight.Run, env: str = "dev", granted: int = 1_000
+) -> dict[str, str]:
+    made = list(preflight.run(env, session=session, run_program=program, granted=lambda _: granted))
     return {one.name: one.fix for one in made if not one.is_right and one.name != "CDK"}
 
 
@@ -66,7 +68,8 @@ def test_each_thing_that_is_missing_is_told_with_its_fix(session: boto3.Session)
 
     assert found.keys() == {"deployment", "Node", "CDK bootstrap"}
     assert "-c env=" in found["deployment"]
-    assert found["CDK bootstrap"] == "npx cdk bootstrap aws://123456789012/us-east-1"
+    bootstrap = "npx cdk bootstrap aws://123456789012/us-east-1"
+    assert found["CDK bootstrap"] == f"make setup-deploy && {bootstrap}"
 
 
 @pytest.mark.parametrize("version", ["v18.20.0", "v9.0.0", "nonsense"])
@@ -80,6 +83,17 @@ def test_a_bootstrap_that_is_too_old_is_told(session: boto3.Session) -> None:
     bootstrapped(session, 5)
 
     assert wrong(session, node("v24.1.0")).keys() == {"CDK bootstrap"}
+
+
+def test_an_account_that_may_run_less_at_once_than_is_counted_on_is_told(
+    session: boto3.Session,
+) -> None:
+    bootstrapped(session, 27)
+
+    found = wrong(session, node("v24.1.0"), granted=10)
+
+    assert found.keys() == {"Lambda concurrency"}
+    assert '"concurrency": 10 under "stripemeter:dev"' in found["Lambda concurrency"]
 
 
 def test_without_credentials_and_region_nothing_else_of_aws_is_asked(
@@ -121,7 +135,11 @@ def written(folder: Path, stacks: dict[str, Any]) -> Path:
 
 def test_the_outputs_of_all_stacks_are_one(tmp_path: Path) -> None:
     build = written(
-        tmp_path, {"a": {"ApiUrl": "https://x.example/"}, "b": {"QueueUrl": "https://q"}}
+        tmp_path,
+        {
+            "a": {"ApiUrl": "https://x.example/", "ExportsOutputRefApiCD79AAA0": "abc"},
+            "b": {"QueueUrl": "https://q"},
+        },
     )
 
     assert place.outputs_of("dev", build) == {
@@ -150,8 +168,8 @@ def test_the_box_shows_where_everything_is_and_the_next_steps(
     assert isinstance(out.file, io.StringIO)
     text = out.file.getvalue()
     assert "StripeMeter dev on AWS" in text
-    assert "API url        https://x.example" in text
-    assert "dashboard url  https://d" in text
+    assert "API URL        https://x.example" in text
+    assert "dashboard URL  https://d" in text
     assert "--secret-id stripemeter/dev/stripe-key" in text
     assert "STRIPEMETER_KEY=sm_... make smoke ENV=dev" in text
 
@@ -191,8 +209,9 @@ def test_what_stays_follows_from_whether_the_deployment_keeps_its_data() -> None
     assert destroy.what_stays(replace(PROD, keeps_data=False))[0].startswith("Everything of prod")
 
 
-def test_a_deployment_that_nobody_describes_is_an_error_and_no_trace() -> None:
-    result = CliRunner().invoke(main, ["destroy", "--env", "live"])
+@pytest.mark.parametrize("command", ["destroy", "outputs", "canary", "archive list"])
+def test_a_deployment_that_nobody_describes_is_an_error_and_no_trace(command: str) -> None:
+    result = CliRunner().invoke(main, [*command.split(), "--env", "live"])
 
     assert result.exit_code == 1
     assert result.stderr.startswith("error: env is 'live'; name one of dev, prod")

@@ -31,12 +31,12 @@ class HeldRates:
         self.own[tenant] = limits
 
     def spend(
-        self, kind: RateKind, tenant: TenantId, seconds: float, *, now: float, heard: float
+        self, kind: RateKind, tenant: TenantId, seconds: float, *, since: float, heard: float
     ) -> float:
         if self.trouble:
             raise RetryableError("throttled")
         self.writes += 1
-        until = max(self.until.get((kind, tenant), 0.0), now) + seconds
+        until = max(self.until.get((kind, tenant), 0.0), since) + seconds
         self.until[kind, tenant] = until
         return until
 
@@ -199,8 +199,8 @@ def test_a_table_that_does_not_answer_refuses_nothing_and_is_told_later(
 
     limit.take(ACME, 10)
 
-    # Two seconds forgot two events.
-    assert rates.until[RateKind.EVENTS, ACME] - clock.now().timestamp() == pytest.approx(5.08)
+    # 5.1 s were taken, and two of them are over.
+    assert rates.until[RateKind.EVENTS, ACME] - clock.now().timestamp() == pytest.approx(3.1)
 
 
 def test_what_others_took_is_heard(rates: HeldRates, clock: SetClock) -> None:
@@ -217,3 +217,52 @@ def test_a_clock_that_is_set_back_gives_nothing_away(rates: HeldRates, clock: Se
     clock.advance(timedelta(seconds=-3600))
 
     assert not is_taken(limit)
+
+
+def test_what_was_taken_and_not_told_is_paid_for_by_waiting(
+    rates: HeldRates, clock: SetClock
+) -> None:
+    limit = limited(rates, clock, 10)
+    limit.take(ACME, 10)
+    clock.advance(timedelta(seconds=0.5))
+    limit.take(ACME, 1000)  # too soon after the last telling to be told
+    clock.advance(timedelta(seconds=0.5))
+
+    with pytest.raises(RateLimitedError) as refused:
+        limit.take(ACME)
+
+    clock.advance(timedelta(seconds=refused.value.retry_after_s))
+    assert is_taken(limit)
+
+
+def test_what_a_refused_tenant_took_is_told_to_the_others(
+    rates: HeldRates, clock: SetClock
+) -> None:
+    here, there = limited(rates, clock, 10), limited(rates, clock, 10)
+    here.take(ACME, 10)
+    clock.advance(timedelta(seconds=0.5))
+    here.take(ACME, 1000)
+    clock.advance(timedelta(seconds=0.5))
+
+    assert not is_taken(here)
+
+    # 101 s were taken, the first of them is over; a quarter of an event is forgotten.
+    assert rates.until[RateKind.EVENTS, ACME] - clock.now().timestamp() == pytest.approx(99.975)
+    assert is_taken(there, 10)
+    assert not is_taken(there)
+
+
+def test_a_table_that_was_silent_for_an_hour_leaves_no_refusals_behind(
+    rates: HeldRates, clock: SetClock
+) -> None:
+    environments = [limited(rates, clock, 100) for _ in range(5)]
+
+    def is_served(seconds: int) -> bool:  # at half the limit
+        moments = enumerate(ticks(clock, seconds, 10))
+        return all(is_taken(environments[number % 5], 5) for number, _ in moments)
+
+    assert is_served(10)
+    rates.trouble = True
+    assert is_served(3600)
+    rates.trouble = False
+    assert is_served(60)

@@ -167,15 +167,16 @@ class Archiver:
             window,
             state=State.PLANNED,
             attempt=window.attempt + 1,
-            is_full=window.is_full or window.start < restorable.start,
             export="",
         )
         return self._begin(again, restorable) if self._windows.change(window, again) else window
 
     def _begin(self, window: Window, restorable: Span) -> Window:
+        # The backups may reach it no more: it waited for long, or the table was restored from one.
+        wanted = replace(window, is_full=window.is_full or window.start < restorable.start)
         # Of the whole ledger any later moment serves as well: an entry never changes.
         at = max(window.end, restorable.start)
-        begun = replace(window, state=State.EXPORTING, export=self._exports.begin(window, at))
+        begun = replace(wanted, state=State.EXPORTING, export=self._exports.begin(wanted, at))
         self._windows.change(window, begun)
         return begun
 

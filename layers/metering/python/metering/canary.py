@@ -141,18 +141,22 @@ class Canary:
         self._metrics = metrics
         self._clock = clock
         self._machine = machine
+        self._stood: set[Slot] = set()
+        """What ingest has answered for in this process; it must stand there for ever."""
 
     def run(self, remaining: Callable[[], timedelta]) -> dict[str, Any]:
         """One check of the whole way; answers what it found, and sets the gauges.
 
         Raises:
-            CanaryBrokenError: ingest refused an event, or took another one for it.
+            CanaryBrokenError: ingest refused an event, took another one for it, or has lost one
+                that it had accepted.
             RetryableError: the API could not be reached, or cannot answer now.
             SetupError: the API does not know the canary's key.
         """
         slots = slots_until(self._clock.now())
+        self._stood.intersection_update(slots)
         # The one before is sent again, so that every run also shows a duplicate to be one.
-        self._send(slots[-2:])
+        was_absent = slots[-2] in self._send(slots[-2:])
         began = self._machine.seconds()
         filled = self._fill(slots, judge(slots, self._api.daily(slots[0].start, slots[-1].start)))
         verdict = self._look(slots, began, remaining)
@@ -161,20 +165,18 @@ class Canary:
         lag = timedelta(seconds=self._machine.seconds() - began)
         if verdict.missing:
             lag += slots[-1].start - verdict.missing[0].start
-        return self._tell(verdict, lag, filled)
+        return self._tell(verdict, lag, filled + was_absent)
 
-    def _send(self, slots: Sequence[Slot]) -> int:
-        """How many of them had never been sent."""
+    def _send(self, slots: Sequence[Slot]) -> set[Slot]:
+        """Those of them that the ledger did not hold."""
         taken = self._api.send(slots)
         for one in taken:
-            if one.status not in {"accepted", "duplicate"}:
-                raise CanaryBrokenError(f"{one.slot.key} was answered {one.status!r}")
-            if one.is_late:
-                raise CanaryBrokenError(
-                    f"{one.slot.key} was held back as late: let the metric {METRIC} count late"
-                    " events (PUT /v1/metrics/canary, latePolicy count)"
-                )
-        return sum(one.status == "accepted" for one in taken)
+            _check(one)
+        absent = {one.slot for one in taken if one.status == "accepted"}
+        for lost in absent & self._stood:
+            raise CanaryBrokenError(f"{lost.key} was accepted twice: the ledger has lost it")
+        self._stood.update(slots)
+        return absent
 
     def _fill(self, slots: Sequence[Slot], verdict: Verdict) -> int:
         """Send days that differ anew: a slot that no run had sent is not a loss.
@@ -182,14 +184,7 @@ class Canary:
         Whatever was there already is a duplicate, and counts no second time.
         """
         stood = [one for one in slots[:-1] if one.day in verdict.days]
-        filled = self._send(stood) if stood else 0
-        if filled:
-            log.warning(
-                "the ledger did not hold %d of the canary's events: runs were missed, or it lost"
-                " them",
-                filled,
-            )
-        return filled
+        return len(self._send(stood)) if stood else 0
 
     def _look(
         self, slots: Sequence[Slot], began: float, remaining: Callable[[], timedelta]
@@ -203,6 +198,12 @@ class Canary:
             self._machine.sleep(LOOK_EVERY_S)
 
     def _tell(self, verdict: Verdict, lag: timedelta, filled: int) -> dict[str, Any]:
+        if filled:
+            log.warning(
+                "the ledger did not hold %d of the canary's events: runs were missed, or it lost"
+                " them",
+                filled,
+            )
         at_stripe = self._api.stripe_difference(f"{self._clock.now():%Y-%m}")
         worst = max(verdict.difference, at_stripe or Decimal(0), key=abs)
         self._metrics.gauge("canary_lag_seconds", lag / timedelta(seconds=1))
@@ -216,6 +217,17 @@ class Canary:
         }
         log.log(logging.ERROR if worst else logging.INFO, "canary: %s", told)
         return {"canary": "differs" if worst else "agrees"} | told
+
+
+def _check(taken: Taken) -> None:
+    """Pass when an event was answered as the canary's are."""
+    if taken.status not in {"accepted", "duplicate"}:
+        raise CanaryBrokenError(f"{taken.slot.key} was answered {taken.status!r}")
+    if taken.is_late:
+        raise CanaryBrokenError(
+            f"{taken.slot.key} was held back as late: let the metric {METRIC} count late events"
+            " (PUT /v1/metrics/canary, latePolicy count)"
+        )
 
 
 def _midnight(day: date) -> datetime:

@@ -83,4 +83,6 @@ def _site(source: str) -> str:
         return source
     if not isinstance(address, IPv6Address):
         return source
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
     return f"{int(address) >> _IPV6_SITE:x}"

@@ -98,6 +98,7 @@ class KeyAdmin:
 
         The new one may do the same and ends when the other would have, unless `expires_at` says
         otherwise. Who lost the answer rotates again: the overlap does not grow by that.
+        A caller that rotates its own key a second time gets one that ends with the overlap.
 
         Raises:
             NotFoundError: the tenant has no such key.

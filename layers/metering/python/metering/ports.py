@@ -415,12 +415,13 @@ class TenantRates(Protocol):
         ...
 
     def spend(
-        self, kind: RateKind, tenant: TenantId, seconds: float, *, now: float, heard: float
+        self, kind: RateKind, tenant: TenantId, seconds: float, *, since: float, heard: float
     ) -> float:
         """Put off the instant until which a tenant's usage is paid for, and answer it.
 
-        It begins at now where it lies in the past. `heard` is the instant as last answered, 0 for
-        never. Instants are epoch seconds; a repeat after a lost answer puts it off twice.
+        It begins at `since`, when the usage did, where it lies before that. `heard` is the instant
+        as last answered, 0 for never. Instants are epoch seconds; a repeat after a lost answer puts
+        it off twice.
 
         Raises:
             RetryableError: the table refused for now.

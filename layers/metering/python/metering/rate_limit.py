@@ -23,7 +23,9 @@ How exact that is: environments that take an event a second or less may go unhea
 most n events/s to the limit (1.5 % in the first example). What was not yet told adds, once and not
 again each second, what n environments take in one second or n quanta, whichever is more; being told
 later it is paid for by a longer refusal. Told twice (an answer was lost, and the call repeated) it
-counts twice: then the limit errs by that much to the strict side, once.
+counts twice: then the limit errs by that much to the strict side, once. While the table answers
+nobody for longer than a burst, each environment keeps the limit by itself, and what it took then is
+never told: else all of it would be refused once more when the table is back.
 """
 
 import logging
@@ -31,7 +33,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from metering.errors import RateLimitedError, RetryableError
 from metering.names import TenantId
@@ -77,10 +79,15 @@ class _Spending:
     """One tenant's, as far as this environment knows; instants are epoch seconds."""
 
     paid_until: float = 0.0
+    """By what was heard, and by all that was taken here: time pays for it, told or not."""
+    heard: float = 0.0
+    """What the table answered last."""
     untold: float = 0.0
     """What was taken here and not told yet."""
     at: float = 0.0
     told_at: float = 0.0
+    silent_since: float | None = None
+    """When the table first gave no answer, while it gives none."""
 
 
 class RateLimit:
@@ -111,12 +118,16 @@ class RateLimit:
         now = self._clock.now().timestamp()
         with self._lock:
             spending = self._spending_of(tenant, now)
-            self._check(spending, limit, now)
             _forget_quiet(spending, limit, now)
-            spending.untold += amount
+            is_refused = spending.paid_until - now >= BURST_S
+            if not is_refused:
+                spending.untold += amount
+                spending.paid_until = max(spending.paid_until, now) + amount / limit
             is_due = _is_due(spending, limit, now)
         if is_due:
             self._tell(tenant, spending, limit, now)
+        if is_refused:
+            self._refuse(spending, limit, now)
 
     def _limit_of(self, tenant: TenantId) -> int:
         try:
@@ -134,33 +145,33 @@ class RateLimit:
                 del self._spendings[next(iter(self._spendings))]
         return spending
 
-    def _check(self, spending: _Spending, limit: int, now: float) -> None:
-        ahead_s = max(spending.paid_until - now, 0) + spending.untold / limit
-        if ahead_s >= BURST_S:
-            raise RateLimitedError(
-                f"This tenant may send {limit} {self._kind} a second, and has sent more; nothing of"
-                " this request was taken, send it again",
-                math.floor(ahead_s - BURST_S) + 1,
-            )
+    def _refuse(self, spending: _Spending, limit: int, now: float) -> NoReturn:
+        ahead_s = spending.paid_until - now
+        raise RateLimitedError(
+            f"This tenant may send {limit} {self._kind} a second, and has sent more; nothing of"
+            " this request was taken, send it again",
+            math.floor(ahead_s - BURST_S) + 1,
+        )
 
     def _tell(self, tenant: TenantId, spending: _Spending, limit: int, now: float) -> None:
         """Tell the others what was taken here, and hear what they took."""
         with self._lock:
             told, spending.untold = spending.untold, 0.0
-            heard, spending.told_at = spending.paid_until, now
-            # Threads that go on meanwhile must not take it for forgotten.
-            spending.paid_until = max(heard, now) + told / limit
+            heard, spending.told_at = spending.heard, now
+            since = min(now, spending.paid_until - told / limit)
         try:
-            paid_until = self._rates.spend(self._kind, tenant, told / limit, now=now, heard=heard)
+            answer = self._rates.spend(self._kind, tenant, told / limit, since=since, heard=heard)
         except RetryableError as trouble:
-            # A limit is no reason to refuse usage that could be stored: it is told later.
-            log.warning("%s of a tenant are told later: %s", self._kind, trouble)
+            # A limit is no reason to refuse usage that could be stored.
+            log.warning("%s of a tenant are told later, or not: %s", self._kind, trouble)
             with self._lock:
-                spending.untold += told
-                spending.paid_until -= told / limit
+                spending.silent_since = spending.silent_since or now
+                is_lasting = now - spending.silent_since > BURST_S
+                spending.untold += 0.0 if is_lasting else told
             return
         with self._lock:
-            spending.paid_until = max(spending.paid_until, paid_until)
+            spending.heard, spending.silent_since = answer, None
+            spending.paid_until = max(spending.paid_until, answer + spending.untold / limit)
 
 
 def _forget_quiet(spending: _Spending, limit: int, now: float) -> None:

@@ -136,8 +136,7 @@ def _refusal(refused: urllib.error.HTTPError, what: str) -> Exception:
     if not is_ours:
         return RetryableError(text)
     return SetupError(
-        f"{text}; if the canary has no key of its own yet, `python -m infra.operate canary` makes"
-        " one"
+        f"{text}; if the canary has no key of its own yet, `stripemeter canary` makes one"
     )
 
 

@@ -3,7 +3,9 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from metering.adapters.dynamodb.refusals import retryable
+from botocore.exceptions import ClientError
+
+from metering.adapters.dynamodb.refusals import code_of, retryable
 from metering.archive import ExportStatus, Window
 from metering.period import Span
 from metering.ports import SetupError
@@ -56,8 +58,13 @@ class DynamoExports:
 
     def status(self, export: str) -> ExportStatus:
         """See `Exports.status`."""
-        with retryable():
-            found = self._client.describe_export(ExportArn=export)["ExportDescription"]
+        try:
+            with retryable():
+                found = self._client.describe_export(ExportArn=export)["ExportDescription"]
+        except ClientError as error:
+            if code_of(error) == "ExportNotFoundException":
+                return ExportStatus(is_running=False, failure="DynamoDB knows it no more")
+            raise
         if found["ExportStatus"] == "FAILED":
             reason = f"{found.get('FailureCode', '')}: {found.get('FailureMessage', '')}"
             return ExportStatus(is_running=False, failure=reason)

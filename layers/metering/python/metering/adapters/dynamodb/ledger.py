@@ -5,6 +5,8 @@ event is marked as seen and not stored.
 """
 
 import heapq
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import batched
@@ -35,9 +37,12 @@ from metering.ports import Appended, IndexOffError, LedgerTooLargeError
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
+log = logging.getLogger(__name__)
 
 KEYS_MAX = 100
 """Of one BatchGetItem."""
+_STANDS = "DuplicateItem"
+"""The error of an INSERT at whose key there is an item."""
 
 
 class DynamoLedger:
@@ -70,12 +75,14 @@ class DynamoLedger:
         statements = [_insert_statement(self._table, item) for item in items]
         try:
             answer = self._client.batch_execute_statement(Statements=statements)  # type: ignore[arg-type]
-        except (BotoCoreError, ClientError):
+        except (BotoCoreError, ClientError) as error:
+            log.warning("%d events are not stored for now: %s", len(items), error)
             return [Appended.FAILED] * len(items)
         codes = [response.get("Error", {}).get("Code") for response in answer["Responses"]]
         if not any(codes):
             return [Appended.ACCEPTED] * len(items)
-        taken = [item for item, code in zip(items, codes, strict=True) if code == "DuplicateItem"]
+        _log_failures(codes)
+        taken = [item for item, code in zip(items, codes, strict=True) if code == _STANDS]
         standing = self._standing(taken)
         return [_outcome(code, item, standing) for item, code in zip(items, codes, strict=True)]
 
@@ -242,10 +249,17 @@ def _insert_statement(table: str, item: Item) -> dict[str, Any]:
     return {"Statement": _insert_text(table, tuple(item)), "Parameters": list(item.values())}
 
 
+def _log_failures(codes: Sequence[str | None]) -> None:
+    """Say why events are not stored: whoever sent them is only told to send them again."""
+    failures = Counter(code for code in codes if code not in {None, _STANDS})
+    if failures:
+        log.warning("%d events are not stored for now: %s", failures.total(), dict(failures))
+
+
 def _outcome(code: str | None, item: Item, standing: dict[str, Item]) -> Appended:
     if code is None:
         return Appended.ACCEPTED
-    if code != "DuplicateItem":
+    if code != _STANDS:
         return Appended.FAILED
     stands = standing.get(item["pk"]["S"])
     return Appended.FAILED if stands is None else _compare(item, stands)

@@ -54,16 +54,16 @@ class DynamoTenantRates:
         self._limits.forget(tenant)
 
     def spend(
-        self, kind: RateKind, tenant: TenantId, seconds: float, *, now: float, heard: float
+        self, kind: RateKind, tenant: TenantId, seconds: float, *, since: float, heard: float
     ) -> float:
         """See `TenantRates.spend`.
 
         One write, or two when nothing was owed as far as was heard, and somebody else has been
         quicker. The instant never runs backwards, so that what was heard to lie ahead still does.
         """
-        by, at = round(seconds * _SECOND_US), round(now * _SECOND_US)
+        by, at = round(seconds * _SECOND_US), round(since * _SECOND_US)
         key: Key = {"pk": {"S": join(kind, tenant)}}
-        if heard <= now and self._begin(key, at, by):
+        if heard < since and self._begin(key, at, by):
             return (at + by) / _SECOND_US
         with retryable():
             answer = self._dynamodb.update_item(
@@ -76,17 +76,17 @@ class DynamoTenantRates:
         return int(answer["Attributes"]["paid_until_us"]["N"]) / _SECOND_US
 
     def _begin(self, key: "Key", at: int, by: int) -> bool:
-        """Whether nothing was owed until now; then what is owed begins now."""
+        """Whether nothing was owed at that instant; then what is owed begins there."""
         try:
             with retryable():
                 self._dynamodb.update_item(
                     TableName=self._rates,
                     Key=key,
                     UpdateExpression="SET paid_until_us = :until",
-                    ConditionExpression="attribute_not_exists(pk) OR paid_until_us < :now",
+                    ConditionExpression="attribute_not_exists(pk) OR paid_until_us < :since",
                     ExpressionAttributeValues={
                         ":until": {"N": str(at + by)},
-                        ":now": {"N": str(at)},
+                        ":since": {"N": str(at)},
                     },
                 )
         except ClientError as error:
