@@ -4,14 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from metering.adapters.dynamodb import counters
+from metering.errors import RetryableError
 from metering.names import Metric
-from metering.period import CALENDAR_MONTHS, DAY, Era, Span
+from metering.period import CALENDAR_MONTHS, DAY, NEVER, Era, Span
 from metering.period_close import PeriodClose, PeriodState
-from metering.ports import Cursor
+from metering.ports import Cursor, Pushes, WriterDesk
 from metering.push import Carry, PushStream
 from metering.tenant_settings import AfterClose, TenantSettings
 from tests.billing_world import (
@@ -24,7 +26,7 @@ from tests.billing_world import (
     crash_a_writer,
 )
 from tests.builders import DEMO, a_counter, a_subscriber, an_entry
-from tests.faults import FaultyClient
+from tests.faults import FaultyClient, KilledError
 
 DECEMBER = CALENDAR_MONTHS.period_of(NOVEMBER.end)
 JANUARY = CALENDAR_MONTHS.period_of(DECEMBER.end)
@@ -128,6 +130,50 @@ def test_what_came_late_before_the_first_whole_run_is_found(mapped: BillingWorld
     assert mapped.told_in(DECEMBER) == 5
 
 
+def test_what_a_run_that_died_could_not_carry_is_found(closed: BillingWorld) -> None:
+    closed.set_time(NOVEMBER.end + 9 * DAY)  # No sweep sees November any more.
+    the_writer_looked_at_everything(closed)
+    use_late(closed, "5")
+    closed.advance(HOUR)
+
+    run = connected(closed.wiring, closed.stand_in)
+    run.pushes = NoTransactions(run.pushes)
+    run.writer_desk = LastDesk(run.writer_desk)
+    with pytest.raises(KilledError):
+        run.writer.run("doomed", lambda: timedelta(seconds=55))
+    closed.advance(MINUTE)
+    settle(closed)
+
+    assert closed.told_in(DECEMBER) == 5
+
+
+class NoTransactions:
+    """A store of pushes that cannot store two of them together now."""
+
+    def __init__(self, pushes: Pushes) -> None:
+        self._pushes = pushes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pushes, name)
+
+    def store_together(self, changes: object) -> None:
+        raise RetryableError("DynamoDB cannot answer now")
+
+
+class LastDesk:
+    """The desk of a run that dies once it has noted how far it came."""
+
+    def __init__(self, desk: WriterDesk) -> None:
+        self._desk = desk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._desk, name)
+
+    def move_cursor(self, cursor: Cursor, fence: int) -> bool:
+        self._desk.move_cursor(cursor, fence)
+        raise KilledError
+
+
 def test_a_carry_grows_while_its_period_is_open_and_goes_on_in_the_next(
     closed: BillingWorld,
 ) -> None:
@@ -225,7 +271,14 @@ def test_what_a_push_lost_with_its_period_is_carried(mapped: BillingWorld) -> No
 def test_a_period_whose_invoice_is_held_still_takes_its_usage(closed: BillingWorld) -> None:
     customer = a_counter().customer
     held = PeriodClose(
-        DEMO, customer, NOVEMBER, PeriodState.CLOSING, NOVEMBER.end, invoice="in_1", is_held=True
+        DEMO,
+        customer,
+        NOVEMBER,
+        PeriodState.CLOSING,
+        NOVEMBER.end,
+        finalizes_at=NEVER,  # Stripe has said so.
+        invoice="in_1",
+        is_held=True,
     )
     assert closed.wiring.period_closes.store(held) is not None
     use_late(closed, "5")

@@ -10,6 +10,7 @@ from decimal import Decimal
 from threading import Barrier, Thread
 
 from metering.names import CustomerRef
+from metering.period import NEVER
 from metering.period_close import PeriodClose, PeriodState
 from tests.billing_world import HOUR, MINUTE, NOVEMBER, BillingWorld
 from tests.builders import DEMO, an_entry
@@ -43,6 +44,7 @@ class Streams:
             NOVEMBER,
             PeriodState.CLOSING,
             began_at=NOVEMBER.end,
+            finalizes_at=NEVER,
             is_held=True,
         )
         assert world.wiring.period_closes.store(ending)

@@ -311,11 +311,14 @@ def test_a_lease_is_one_writers_until_it_ends(wiring: Wiring) -> None:
     assert desk.take_lease("one", NOON + 2 * MINUTE, NOON + HOUR) == 3
 
 
-def test_the_cursor_moves_only_under_the_lease(wiring: Wiring) -> None:
+@pytest.mark.parametrize("must_return", [False, True])
+def test_the_cursor_moves_only_under_the_lease(wiring: Wiring, *, must_return: bool) -> None:
     desk = wiring.writer_desk
     first = desk.take_lease("one", NOON, NOON + MINUTE)
     assert first is not None
-    cursor = Cursor(NOON, NOON - HOUR, Pass(NOON, is_sweep=True, after="cus_A"))
+    cursor = Cursor(
+        NOON, NOON - HOUR, Pass(NOON, is_sweep=True, after="cus_A", must_return=must_return)
+    )
 
     assert desk.cursor() is None
     assert desk.move_cursor(cursor, first)

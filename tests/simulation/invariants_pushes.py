@@ -253,11 +253,15 @@ class PushesWatch:
         return sum((one.carried_in for one in lives), ZERO)
 
     def _most(self, stream: Stream) -> Decimal:
-        """The most that usage of the stream's period has come to until now."""
+        """The most that usage of the stream's period may have been counted to until now.
+
+        Entries come by several shards: what lowers may be counted after what was written later, as
+        an adjustment after its own reversal.
+        """
         aggregation = aggregation_of(stream.metric)
         sums, most = together(()), ZERO
         for entry in self._ledger.entries.values():
-            if _counts_in(entry, stream):
+            if _counts_in(entry, stream) and not _lowers(entry):
                 sums = together((sums, sums_of(entry)))
                 most = max(most, sums.value(aggregation))
         return most
@@ -448,6 +452,10 @@ def _counts_in(entry: Entry, stream: Stream) -> bool:
         stream.metric,
     )
     return is_whose and stream.start <= entry.at < stream.end
+
+
+def _lowers(entry: Entry) -> bool:
+    return entry.kind != "usage" and entry.quantity < 0
 
 
 def _goes_to(stream: Stream, counter: tuple[str, str]) -> bool:

@@ -112,11 +112,11 @@ class Told:
             return is_over and self._apart.cannot_bill(line, streams, left)
         settings = self._world.eye.settings.tenant(TenantId(line.tenant))
         is_unbilled = settings.after_close is AfterClose.UNBILLED
-        if row is None and not is_looked_at(self._books, line, now):
-            return is_unbilled
         # Whose late usage is to be carried forward, of those nothing may be left by the close; a
         # last value does not add up, and stands in the next period instead.
         is_never_carried = is_unbilled or AGGREGATIONS[line.metric] == "last"
+        if row is None and not is_looked_at(self._books, line, now):
+            return is_never_carried
         excused = NAMED if is_never_carried else NAMED - {Cause.LATE_AFTER_CLOSE}
         causes = {one.cause for one in row.findings if one.amount} if row else set()
         return now >= end_of(self._books, line) + GRACE and bool(causes & excused)
