@@ -34,14 +34,14 @@ DAY = timedelta(days=1)
 def drive_canary(recorder: Recorder) -> None:
     """It reads its key's secret; nobody answers what it then asks over HTTPS."""
 
-    def stored(name: str) -> str:
+    def stored(name: str, what: str) -> str:
         recorder.reads(CANARY.name, name)
         return "sm_canary.secret"
 
     config = Config(canary_api_url=NOBODY_LISTENS, canary_key_name=CANARY_KEY)
     with (
         using(Wiring(config, clock=SetClock(NOON))),
-        patch.object(canary_api, "_stored", stored),
+        patch.object(canary_api, "read_secret", stored),
         suppress(RetryableError),
     ):
         check({}, Context(CANARY))

@@ -7,6 +7,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from metering.adapters import aws
 from metering.adapters.stripe_key import forget_secret, own_key
 from metering.adapters.stripe_webhook import SECRETS_KEPT_FOR, StripeWebhookSettings
 from metering.config import SECRET_NOT_SET, Config
@@ -64,7 +65,7 @@ def test_secrets_manager_out_of_reach_is_for_later(
         def get_secret_value(self, **_: str) -> Any:
             raise throttled()
 
-    monkeypatch.setattr(boto3, "client", lambda _: Down())
+    monkeypatch.setattr(aws, "client", lambda _: Down())
 
     with pytest.raises(RetryableError, match="Secrets Manager"):
         StripeWebhookSettings(CONFIG, clock).secrets()

@@ -10,11 +10,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from metering import times
-from metering.adapters import aws
-from metering.adapters.dynamodb.refusals import is_not_now
+from metering.adapters.secret_store import read_secret
 from metering.adapters.stripe_key import is_loopback
 from metering.cache import ShortCache
 from metering.canary import CUSTOMER, METRIC, SLOT, Slot, Taken
@@ -101,7 +98,9 @@ class HttpsCanaryApi:
 
     def _key(self) -> str:
         name = self._config.canary_key_name or ""
-        return self._config.canary_key or self._keys.get(name, lambda: _stored(name))
+        return self._config.canary_key or self._keys.get(
+            name, lambda: read_secret(name, "the canary's key")
+        )
 
     def _call(
         self,
@@ -153,13 +152,3 @@ def _checked(url: str) -> str:
     if not is_safe:
         raise SetupError(f"CANARY_API_URL must be https, or http on loopback, not {url!r}")
     return url.rstrip("/")
-
-
-def _stored(name: str) -> str:
-    try:
-        answer = aws.client("secretsmanager").get_secret_value(SecretId=name)
-    except (BotoCoreError, ClientError) as error:
-        if is_not_now(error):
-            raise RetryableError(f"Secrets Manager cannot answer now: {error}") from error
-        raise SetupError(f"the canary's key {name} cannot be read: {error}") from error
-    return str(answer["SecretString"]).strip()

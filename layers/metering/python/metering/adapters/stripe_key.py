@@ -5,7 +5,7 @@ from functools import cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from metering.adapters import aws
+from metering.adapters.secret_store import read_secret
 from metering.config import SECRET_NOT_SET, Config
 from metering.ports import SetupError
 from metering.push import Mode
@@ -122,8 +122,7 @@ def is_loopback(host: str) -> bool:
 
 @cache
 def _secret(name: str) -> str:
-    secrets = aws.client("secretsmanager")
-    return str(secrets.get_secret_value(SecretId=name)["SecretString"]).strip()
+    return read_secret(name, "the Stripe key")
 
 
 def forget_secret() -> None:

@@ -6,13 +6,10 @@ The `stripe` SDK is not imported here, so that a function that needs none of it 
 import re
 from datetime import timedelta
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from metering.adapters import aws, stripe_key
-from metering.adapters.dynamodb.refusals import is_not_now
+from metering.adapters import stripe_key
+from metering.adapters.secret_store import read_secret
 from metering.cache import ShortCache
 from metering.config import Config
-from metering.errors import RetryableError
 from metering.ports import Clock, SetupError
 from metering.push import Mode
 
@@ -44,7 +41,10 @@ class StripeWebhookSettings:
                 "no webhook secret: set STRIPE_WEBHOOK_SECRETS_NAME (or STRIPE_WEBHOOK_SECRETS"
                 " locally) to the signing secrets of the webhook endpoint at Stripe"
             )
-        return self._kept.get(name, lambda: read_secrets(_stored(name), f"the secret {name}"))
+        return self._kept.get(
+            name,
+            lambda: read_secrets(read_secret(name, "the webhook secrets"), f"the secret {name}"),
+        )
 
 
 def read_secrets(text: str, where: str) -> tuple[str, ...]:
@@ -61,13 +61,3 @@ def read_secrets(text: str, where: str) -> tuple[str, ...]:
             f" {PREFIX} (an endpoint's id or an API key is no secret of a webhook)"
         )
     return secrets
-
-
-def _stored(name: str) -> str:
-    try:
-        answer = aws.client("secretsmanager").get_secret_value(SecretId=name)
-    except (BotoCoreError, ClientError) as error:
-        if is_not_now(error):
-            raise RetryableError(f"Secrets Manager cannot answer now: {error}") from error
-        raise SetupError(f"the webhook secrets {name} cannot be read: {error}") from error
-    return str(answer["SecretString"])
