@@ -44,7 +44,7 @@ def test_w0b_what_was_stored_counts_whether_or_not_its_answer_arrived(
     """The peer answered 500 after it had stored the event, and then never counted it."""
     sent = a_sent_event(quantity=5, ts=NOON.isoformat())
     lost = FaultyClient(pipeline.wiring.dynamodb)
-    lost.fail("put_item", timed_out(), after_effect=True)
+    lost.fail("batch_execute_statement", timed_out(), after_effect=True)
     with using(Wiring(pipeline.wiring.config, clock=pipeline.world.clock, dynamodb=lost.client)):
         first = send(sent)
     assert (first.status, first.body["results"][0]["retryable"]) == (503, True)

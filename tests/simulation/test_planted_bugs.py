@@ -1,6 +1,6 @@
 """Planted bugs are found: a simulation that finds nothing must be unable to miss these.
 
-Each commit plants a third of them, another one with another hash; `make bugs` plants all.
+Each commit plants a sixth of them, another one with another hash; `make bugs` plants all.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.corpus import commit
 from tests.simulation.planted import PATCHES, ROOT
 
-GROUPS, TURNS = 2, 3
+GROUPS, TURNS = 2, 6
 SEEDS_MAX = 300
 """`make bugs` goes further; here the seed in the patch finds it at once."""
 NAMES = sorted(path.stem for path in PATCHES.glob("*.patch"))
@@ -36,7 +36,7 @@ def test_every_patch_says_what_it_does_wrong_and_which_seed_finds_it() -> None:
 
 
 def test_every_patch_still_fits_the_code() -> None:
-    """A third is planted on each commit; one that fits no more must not wait for its turn."""
+    """A sixth is planted on each commit; one that fits no more must not wait for its turn."""
     unfit = [name for name in NAMES if not _fits(PATCHES / f"{name}.patch")]
 
     assert unfit == []
