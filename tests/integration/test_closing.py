@@ -443,12 +443,11 @@ def test_a_crash_before_stripe_hears_of_a_hold_leaves_the_draft_to_be_held_by_th
 
     with subscribed.lagging(by=timedelta(hours=3)):
         die_before_holding(subscribed, monkeypatch)
-        invoice = subscribed.closing(ODD).invoice
-        assert subscribed.world.stripe.v1.invoices.retrieve(invoice).auto_advance is True
+        assert advances(subscribed)
         subscribed.go_to(DEADLINE + 5 * MINUTE)
         subscribed.close()
 
-    assert subscribed.world.stripe.v1.invoices.retrieve(invoice).auto_advance is False
+    assert not advances(subscribed)
 
 
 def test_a_draft_that_was_finalized_before_our_hold_reached_it_takes_no_usage_any_more(
